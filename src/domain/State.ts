@@ -1,0 +1,127 @@
+/**
+ * The two states ep2 compares: what the orchestrator wants served (desired) and
+ * what HAProxy serves now (observed). Data only; nothing here talks to anything.
+ */
+import { Result } from "effect"
+
+/**
+ * Where traffic can go: one instance of one service.
+ *
+ * `address` is an IPv4 address or an IPv6 one in canonical form without brackets
+ * (`2001:db8::5`); `port` is 1–65535. Made by `endpoint`, so that two sources
+ * that spell one address differently mean the same endpoint.
+ */
+export interface Endpoint {
+  readonly address: string
+  readonly port: number
+}
+
+/** Identity of an endpoint, as HAProxy's config spells it: `10.0.0.1:80`, `[2001:db8::5]:80`. */
+export const endpointKey = ({ address, port }: Endpoint): string =>
+  address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`
+
+/**
+ * Reads an address and a port as a source reports them.
+ *
+ * Fails with what is wrong, worded to follow the value (`is not an IPv4 or IPv6
+ * address`). HAProxy itself would take most of what is refused here and get it
+ * wrong: port 70000 becomes 4464, a host name is never resolved, and 0.0.0.0 is
+ * the host itself (tried on 2.2 to 3.2).
+ */
+export const endpoint = (address: string, port: number): Result.Result<Endpoint, string> => {
+  if (!Number.isInteger(port) || port < 1 || port > 65535) return Result.fail("is not a port from 1 to 65535")
+  const canonical = canonicalAddress(address)
+  if (canonical === undefined) return Result.fail("is not an IPv4 or IPv6 address")
+  const why = unservable(canonical)
+  return why === undefined ? Result.succeed({ address: canonical, port }) : Result.fail(why)
+}
+
+const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/
+
+const canonicalAddress = (address: string): string | undefined => {
+  if (ipv4.test(address)) return address.split(".").map(Number).join(".")
+  if (!/^[0-9a-fA-F:.]+$/.test(address) || !address.includes(":") || !URL.canParse(`http://[${address}]/`)) return undefined
+  const canonical = new URL(`http://[${address}]/`).hostname.slice(1, -1)
+  // An IPv4 address in IPv6 clothes is the IPv4 address.
+  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(canonical)
+  if (mapped === null) return canonical
+  const [high, low] = [Number.parseInt(mapped[1]!, 16), Number.parseInt(mapped[2]!, 16)]
+  return [high >> 8, high & 255, low >> 8, low & 255].join(".")
+}
+
+const unservable = (address: string): string | undefined => {
+  const first = Number(address.split(".")[0])
+  if (address === "::" || first === 0) return "is the unspecified address, which is the HAProxy host itself"
+  if (first >= 224 || address.startsWith("ff")) return "is a multicast or broadcast address"
+  if (/^fe[89ab]/.test(address)) return "is a link-local address, which cannot be reached without a zone"
+  return undefined
+}
+
+/** An endpoint that the orchestrator vouches for, and what it calls it. */
+export interface Wanted {
+  readonly endpoint: Endpoint
+  /** The orchestrator's own name for it, for logs: a Consul service id and node, an instance id, group and zone. */
+  readonly origin: string
+}
+
+/** Something the orchestrator named that cannot be served, and why. */
+export interface Refused {
+  readonly origin: string
+  /** What was found and what is wrong with it, in one sentence. */
+  readonly reason: string
+}
+
+/** What the orchestrator wants served, for one backend. Each endpoint once; order carries no meaning. */
+export interface DesiredState {
+  readonly backend: string
+  readonly wanted: ReadonlyArray<Wanted>
+  readonly refused: ReadonlyArray<Refused>
+}
+
+/**
+ * HAProxy's administrative state of a server.
+ *
+ * - `ready`: takes new connections.
+ * - `drain`: gets no new connections by load balancing.
+ * - `maint`: takes nothing.
+ *
+ * Source: HAProxy management guide, 9.3 "set server <backend>/<server> state".
+ */
+export type AdminState = "ready" | "drain" | "maint"
+
+/** One `server` of a backend, as one HAProxy process reports it. */
+export interface Server {
+  /** `node<N>` for ep2's own slots. Unique within the backend. */
+  readonly name: string
+  /** `undefined` when HAProxy has no usable address for it. */
+  readonly endpoint: Endpoint | undefined
+  readonly admin: AdminState
+  /** Weight 0: ep2 is moving it, in or out (DESIGN: ep2's own mark). */
+  readonly isMarked: boolean
+  /** Whether health checks can run on it at all; without one, it counts as up. */
+  readonly hasCheck: boolean
+  /**
+   * - `up`: takes traffic when it is ready.
+   * - `unproven`: as up, but no check has passed since it left maintenance.
+   * - `down`: checks failed, or are still to pass.
+   */
+  readonly health: "up" | "unproven" | "down"
+  /** Sessions in progress, queued ones included. Known (a count) only where something is moving; else `undefined`. */
+  readonly sessions: number | undefined
+}
+
+/** The servers of one backend in one HAProxy process, in HAProxy's order. */
+export interface ProcessState {
+  /** Path of the process's socket. */
+  readonly socket: string
+  readonly pid: number
+  readonly servers: ReadonlyArray<Server>
+}
+
+/** What HAProxy serves now, for one backend: every process that could be observed. */
+export interface ObservedState {
+  readonly backend: string
+  readonly processes: ReadonlyArray<ProcessState>
+  /** Processes that could not be observed, as they were when last seen, if ever. Nothing is planned for them. */
+  readonly unobserved: ReadonlyArray<ProcessState>
+}
