@@ -32,7 +32,7 @@ export const endpoint = (address: string, port: number): Result.Result<Endpoint,
   if (!Number.isInteger(port) || port < 1 || port > 65535) return Result.fail("is not a port from 1 to 65535")
   const canonical = canonicalAddress(address)
   if (canonical === undefined) return Result.fail("is not an IPv4 or IPv6 address")
-  const why = unservable(canonical)
+  const why = unservable({ address: canonical, port })
   return why === undefined ? Result.succeed({ address: canonical, port }) : Result.fail(why)
 }
 
@@ -40,7 +40,8 @@ const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/
 
 const canonicalAddress = (address: string): string | undefined => {
   if (ipv4.test(address)) return address.split(".").map(Number).join(".")
-  if (!/^[0-9a-fA-F:.]+$/.test(address) || !address.includes(":") || !URL.canParse(`http://[${address}]/`)) return undefined
+  if (!/^[0-9a-fA-F:.]+$/.test(address) || !address.includes(":") || !URL.canParse(`http://[${address}]/`))
+    return undefined
   const canonical = new URL(`http://[${address}]/`).hostname.slice(1, -1)
   // An IPv4 address in IPv6 clothes is the IPv4 address.
   const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(canonical)
@@ -49,10 +50,11 @@ const canonicalAddress = (address: string): string | undefined => {
   return [high >> 8, high & 255, low >> 8, low & 255].join(".")
 }
 
-const unservable = (address: string): string | undefined => {
+const unservable = ({ address, port }: Endpoint): string | undefined => {
   const first = Number(address.split(".")[0])
   if (address === "::" || first === 0) return "is the unspecified address, which is the HAProxy host itself"
   if (first >= 224 || address.startsWith("ff")) return "is a multicast or broadcast address"
+  if (isPlaceholder({ address, port })) return "is where ep2 keeps its free slots"
   if (/^fe[89ab]/.test(address)) return "is a link-local address, which cannot be reached without a zone"
   return undefined
 }
@@ -118,10 +120,37 @@ export interface ProcessState {
   readonly servers: ReadonlyArray<Server>
 }
 
-/** What HAProxy serves now, for one backend: every process that could be observed. */
+/** A process that could not be observed. Nothing is done to it until it can be. */
+export interface Unobserved {
+  readonly socket: string
+  /** Why, in one line. */
+  readonly reason: string
+  /** Its servers when they were last seen, if they ever were. What stood busy then counts as busy now. */
+  readonly lastSeen: ProcessState | undefined
+}
+
+/** What HAProxy serves now, for one backend, process by process. */
 export interface ObservedState {
   readonly backend: string
   readonly processes: ReadonlyArray<ProcessState>
-  /** Processes that could not be observed, as they were when last seen, if ever. Nothing is planned for them. */
-  readonly unobserved: ReadonlyArray<ProcessState>
+  readonly unobserved: ReadonlyArray<Unobserved>
 }
+
+/** The number of one of ep2's own servers (`node7` → 7); `undefined` for a server that is not ep2's. */
+export const slotNumber = (name: string): number | undefined => {
+  const digits = /^node([1-9]\d{0,5})$/.exec(name)?.[1]
+  return digits === undefined ? undefined : Number(digits)
+}
+
+/** The name of ep2's server with a number from 1. */
+export const slotName = (number: number): string => `node${number}`
+
+/**
+ * Ports of 127.0.0.1 that a free slot may point at, best first. Nothing may
+ * listen there, so that a slot that is made ready by mistake refuses at once.
+ */
+export const placeholderPorts = [1, 9, 17, 19] as const
+
+/** Whether an endpoint is where free slots point. Such an endpoint is never served. */
+export const isPlaceholder = ({ address, port }: Endpoint): boolean =>
+  address === "127.0.0.1" && placeholderPorts.some((one) => one === port)

@@ -4,7 +4,9 @@
  * This is the lowest edge ep2 has towards HAProxy. Tests and the simulation
  * replace this service and nothing above it.
  */
-import { Context, type Effect, Schema, type Scope } from "effect"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import { Context, Duration, Effect, Layer, Schema, type Scope, Semaphore } from "effect"
+import { Socket } from "effect/socket"
 
 /** The exchange with a socket broke. Whether HAProxy carried out the commands in flight is unknown: observe again. */
 export class SocketError extends Schema.TaggedError<SocketError>()("SocketError", {
@@ -50,4 +52,105 @@ export class HaproxySocket extends Context.Service<
      */
     readonly session: (socket: string) => Effect.Effect<Session, SocketError, Scope.Scope>
   }
->()("ep2/haproxy/HaproxySocket") {}
+>()("ep2/haproxy/HaproxySocket") {
+  /** The real sockets, in the order of `ep2.conf`. */
+  static readonly layer = (options: {
+    readonly sockets: ReadonlyArray<string>
+    /** How long HAProxy may be silent while a reply is due. */
+    readonly replyTimeout?: Duration.Duration
+  }) => Layer.effect(HaproxySocket, makeSockets(options.sockets, options.replyTimeout ?? Duration.seconds(5)))
+}
+
+const connectTimeout = Duration.seconds(2)
+
+/**
+ * What ends a reply in HAProxy's interactive mode. A blank line will not do: 2.6
+ * ends several replies without one.
+ */
+const promptText = "\n> "
+
+const makeSockets = Effect.fnUntraced(function* (sockets: ReadonlyArray<string>, replyTimeout: Duration.Duration) {
+  const turns = new Map<string, Semaphore.Semaphore>()
+  for (const socket of sockets) turns.set(socket, yield* Semaphore.make(1))
+
+  const session = Effect.fnUntraced(function* (socket: string) {
+    const turn = turns.get(socket)
+    if (turn !== undefined) yield* Effect.acquireRelease(turn.take(1), () => turn.release(1))
+    return yield* connect(socket, replyTimeout)
+  })
+
+  return HaproxySocket.of({ sockets, session })
+})
+
+const connect = Effect.fnUntraced(function* (socket: string, replyTimeout: Duration.Duration) {
+  const connection = yield* NodeSocket.makeNet({ path: socket, openTimeout: connectTimeout })
+  const pull = yield* Socket.readerString(connection).pipe(
+    Effect.mapError(
+      (cause) => new SocketError({ socket, reason: "Connect", detail: `cannot connect: ${systemError(cause)}`, cause })
+    )
+  )
+  const { write } = yield* connection.writer
+  let greeting = "prompt\n"
+
+  const read = Effect.fnUntraced(function* (count: number) {
+    const chunks: Array<string> = []
+    let tail = ""
+    let prompts = 0
+    const lastWords = () => {
+      const words = chunks.join("").split(promptText).at(-1)?.trim().slice(0, 200) ?? ""
+      return `after ${prompts} of ${count} replies${words === "" ? "" : `, its last words: ${JSON.stringify(words)}`}`
+    }
+    while (prompts < count) {
+      const strings = yield* pull.pipe(
+        Effect.mapError(
+          (cause) =>
+            new SocketError({ socket, reason: "Closed", detail: `HAProxy closed the connection ${lastWords()}`, cause })
+        ),
+        Effect.timeoutOrElse({
+          duration: replyTimeout,
+          orElse: () =>
+            new SocketError({
+              socket,
+              reason: "Timeout",
+              detail: `HAProxy was silent for ${Duration.toSeconds(replyTimeout)} s ${lastWords()}`
+            })
+        })
+      )
+      for (const chunk of strings) {
+        chunks.push(chunk)
+        prompts += countPrompts(tail + chunk)
+        // A prompt may be cut in two by the read; two characters are too few to hold a whole one.
+        tail = (tail + chunk).slice(-2)
+      }
+    }
+    return chunks.join("").split(promptText).slice(0, count)
+  })
+
+  const ask = Effect.fnUntraced(function* (commands: ReadonlyArray<string>) {
+    if (commands.length === 0) return []
+    const greetings = greeting === "" ? 0 : 1
+    const sent = write(`${greeting}${commands.join("\n")}\n`).pipe(
+      Effect.mapError(
+        (cause) => new SocketError({ socket, reason: "Closed", detail: `cannot write: ${systemError(cause)}`, cause })
+      )
+    )
+    greeting = ""
+    // HAProxy stops reading while its replies are not read, so both go on at once.
+    const [, replies] = yield* Effect.all([sent, read(commands.length + greetings)], { concurrency: 2 })
+    return replies.slice(greetings).map((reply) => reply.replace(/^\n+|\n+$/g, ""))
+  })
+
+  return { socket, ask } satisfies Session
+})
+
+const countPrompts = (text: string): number => {
+  let count = 0
+  for (let at = text.indexOf(promptText); at !== -1; at = text.indexOf(promptText, at + promptText.length)) count++
+  return count
+}
+
+/** The system's own words (`connect ENOENT /run/…`) out of Effect's wrapping. */
+const systemError = (error: Socket.SocketError): string => {
+  const cause = "cause" in error.reason ? error.reason.cause : undefined
+  return cause instanceof Error && cause.message !== "" ? cause.message : error.message
+}

@@ -1,0 +1,58 @@
+/**
+ * Decides which of the served endpoints may be taken away now.
+ *
+ *   answer    served   allowEmpty   outcome
+ *   --------  -------  -----------  -------------------------------------------
+ *   some      any      any          the answer stands
+ *   empty     none     any          the answer stands
+ *   empty     some     true         the answer stands
+ *   empty     some     false        what is served is held, as if still wanted
+ *
+ * An orchestrator that lost its data answers "none" in good faith (a restarted
+ * Consul does), so an empty answer never takes the last servers away by itself.
+ */
+import {
+  type DesiredState,
+  type Endpoint,
+  endpointKey,
+  isPlaceholder,
+  type ObservedState,
+  slotNumber
+} from "./State.ts"
+
+export interface Options {
+  /** Take an empty answer at its word. */
+  readonly allowEmpty: boolean
+}
+
+export interface Verdict {
+  /** The desired state to plan for: the answer, with what is held added. */
+  readonly desired: DesiredState
+  /** Endpoints that the answer would take away and that stay. */
+  readonly held: ReadonlyArray<Endpoint>
+}
+
+/** Judges one answer against what is served. Pure and deterministic. */
+export const judge = (answer: DesiredState, served: ReadonlyArray<Endpoint>, options: Options): Verdict => {
+  if (answer.wanted.length > 0 || options.allowEmpty || served.length === 0) return { desired: answer, held: [] }
+  return {
+    desired: { ...answer, wanted: served.map((endpoint) => ({ endpoint, origin: "held: the source answers none" })) },
+    held: served
+  }
+}
+
+/**
+ * The endpoints that count as served: those at full weight, the operator's
+ * holds included, in any process; where no process was ever seen, none.
+ */
+export const served = ({ processes, unobserved }: ObservedState): ReadonlyArray<Endpoint> => {
+  const views = [...processes, ...unobserved.flatMap(({ lastSeen }) => (lastSeen === undefined ? [] : [lastSeen]))]
+  const found = new Map<string, Endpoint>()
+  for (const { servers } of views) {
+    for (const { endpoint, isMarked, name } of servers) {
+      if (endpoint === undefined || isMarked || slotNumber(name) === undefined || isPlaceholder(endpoint)) continue
+      found.set(endpointKey(endpoint), endpoint)
+    }
+  }
+  return [...found.values()]
+}

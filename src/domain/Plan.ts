@@ -1,0 +1,252 @@
+/**
+ * Decides what to change so that the observed state becomes the desired state.
+ *
+ * First every wanted endpoint gets one server name, the same in all processes:
+ * the one it has, else the lowest free one. Then each process is looked at by
+ * itself. Per server ("mark" is weight 0, ep2's own sign that it is moving it):
+ *
+ *   wanted  observed                             outcome
+ *   ------  -----------------------------------  -----------------------------------------
+ *   a       a, ready                             nothing
+ *   a       a, maint or drain, no mark           nothing: the operator's hand (`held`)
+ *   a       a, mark                              Resume: it was arriving or leaving
+ *   a       free                                 Arrive
+ *   a       anything else                        as for "–", until it is free
+ *   –       free                                 nothing
+ *   –       placeholder, maint, mark             Free: the last step was missing
+ *   –       placeholder, ready or drain          Stop: a placeholder is never served
+ *   –       b, maint or drain, no mark           Drain
+ *   –       b, ready, up, no mark                Drain, as far as replacements are up
+ *   –       b, ready, down, no mark              Drain
+ *   –       b, ready or drain, mark, idle        Stop
+ *   –       b, ready or drain, mark, busy        wait for `drainTimeout`, then Stop
+ *   –       b, maint, mark, idle                 Free
+ *   –       b, maint, mark, busy                 wait
+ *
+ * "Free" is: in maintenance, on the placeholder, no mark. Sessions that are not
+ * known count as busy. Servers whose name is not `node<N>` are not ep2's.
+ *
+ * Pure and deterministic: equal inputs give an equal plan.
+ */
+
+import { Data } from "effect"
+import * as Assignment from "./Assignment.ts"
+import {
+  type DesiredState,
+  type Endpoint,
+  endpointKey,
+  isPlaceholder,
+  type ObservedState,
+  type Server,
+  slotNumber,
+  type Wanted
+} from "./State.ts"
+
+/** One change to one server of one process. */
+export type Action = Data.TaggedEnum<{
+  /** Point the free slot at the endpoint and let it take traffic; `prove`: not before its checks pass. */
+  readonly Arrive: Step & { readonly endpoint: Endpoint; readonly prove: boolean }
+  /** It is on its endpoint already: give it its traffic (back). `isReady`: it left maintenance before. */
+  readonly Resume: Step & { readonly endpoint: Endpoint; readonly prove: boolean; readonly isReady: boolean }
+  /** Balance nothing new onto it; its sessions go on. */
+  readonly Drain: Step & { readonly endpoint: Endpoint }
+  /** Into maintenance: nothing reaches it any more; `shutdown` ends the sessions that it still has. */
+  readonly Stop: Step & { readonly shutdown: boolean }
+  /** Idle and in maintenance: onto the placeholder, without the mark, free for the next endpoint. */
+  readonly Free: Step
+}>
+export const Action = Data.taggedEnum<Action>()
+
+interface Step {
+  readonly socket: string
+  readonly server: string
+}
+
+/** What has to be known over time. It goes into `make` and the next one comes out; times are Unix milliseconds. */
+export interface Memory {
+  /** When a wanted endpoint was first on its way, until it has been up once: then `undefined`. */
+  readonly arrivals: ReadonlyMap<string, number | undefined>
+  /** When a leaving server began to drain, by `socket server`. */
+  readonly drains: ReadonlyMap<string, number>
+}
+
+export const emptyMemory: Memory = { arrivals: new Map(), drains: new Map() }
+
+export interface Options {
+  /** New servers take traffic only after their health checks passed. */
+  readonly prove: boolean
+  readonly drainTimeoutMillis: number
+  /** What happens to sessions that outlive the drain. */
+  readonly drainTimeoutAction: "wait" | "shutdown"
+  /** How long leaving servers wait for an arriving one to come up. */
+  readonly proveTimeoutMillis: number
+  readonly nowMillis: number
+}
+
+/** A wanted endpoint and the server it has, in all processes alike. */
+export interface Placed extends Wanted {
+  readonly server: string
+}
+
+/** A wanted server that the operator keeps out of service. */
+export interface Held extends Placed {
+  readonly admin: "maint" | "drain"
+}
+
+export interface Plan {
+  readonly backend: string
+  /** In the order to apply, per process: capacity is added before any is taken away. */
+  readonly actions: ReadonlyArray<Action>
+  /** Where every wanted endpoint is, or will be; by server number. */
+  readonly placed: ReadonlyArray<Placed>
+  /** Wanted endpoints without a server to go to. Data, not an error: HAProxy serves what fits. */
+  readonly unplaced: ReadonlyArray<Wanted>
+  readonly held: ReadonlyArray<Held>
+  /** Something is still on its way, so look again soon although nothing changes outside. */
+  readonly isMoving: boolean
+  readonly memory: Memory
+}
+
+/** Plans one backend. */
+export const make = (desired: DesiredState, observed: ObservedState, memory: Memory, options: Options): Plan => {
+  const { placed, unplaced } = Assignment.make(desired.wanted, observed)
+  const target = new Map(placed.map((one) => [one.server, one]))
+  const slots = observed.processes.flatMap(({ socket, servers }) =>
+    servers.filter(({ name }) => slotNumber(name) !== undefined).map((server) => ({ socket, server }))
+  )
+  const bySocket = new Map(observed.processes.map(({ socket, servers }) => [socket, nameMap(servers)]))
+  const everywhere = (name: string, holds: (server: Server) => boolean) =>
+    bySocket.size > 0 &&
+    [...bySocket.values()].every((servers) => {
+      const server = servers.get(name)
+      return server !== undefined && holds(server)
+    })
+
+  const arrivals = nextArrivals(placed, memory, options, (one) =>
+    everywhere(one.server, (server) => isOn(server, one.endpoint) && !server.isMarked && !isArriving(server))
+  )
+  const mayDrain = retirable(placed, unplaced, arrivals, observed, options)
+
+  const actions: Array<Action> = []
+  const drains = new Map<string, number>()
+  const held: Array<Held> = []
+  let isMoving = [...arrivals.values()].some((since) => since !== undefined && !isOver(since, options))
+
+  for (const { socket, server } of slots) {
+    const step = { socket, server: server.name }
+    const goal = target.get(server.name)
+    const at = server.endpoint
+    if (goal !== undefined && isOn(server, goal.endpoint)) {
+      if (server.isMarked) {
+        const isReady = server.admin !== "maint"
+        const prove = options.prove && server.hasCheck && (!isReady || server.health === "unproven")
+        actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove, isReady }))
+      } else if (server.admin !== "ready" && !held.some((one) => one.server === server.name)) {
+        held.push({ ...goal, admin: server.admin })
+      }
+    } else if (goal !== undefined && isFree(server)) {
+      actions.push(Action.Arrive({ ...step, endpoint: goal.endpoint, prove: options.prove && server.hasCheck }))
+    } else if (at !== undefined && isPlaceholder(at)) {
+      if (server.admin !== "maint") actions.push(Action.Stop({ ...step, shutdown: false }))
+      else if (server.isMarked) actions.push(Action.Free(step))
+    } else if (!server.isMarked) {
+      if (at === undefined) continue
+      if (server.admin !== "ready" || server.health === "down" || mayDrain.has(server.name)) {
+        actions.push(Action.Drain({ ...step, endpoint: at }))
+      }
+      isMoving = true
+    } else {
+      const key = `${socket} ${server.name}`
+      const since = memory.drains.get(key) ?? options.nowMillis
+      const isIdle = server.sessions === 0
+      const isLate = options.nowMillis - since >= options.drainTimeoutMillis
+      const shutdown = isLate && !isIdle && options.drainTimeoutAction === "shutdown"
+      drains.set(key, since)
+      isMoving = true
+      if (server.admin === "maint") {
+        if (isIdle) actions.push(Action.Free(step))
+        else if (shutdown) actions.push(Action.Stop({ ...step, shutdown }))
+      } else if (isIdle || isLate) {
+        actions.push(Action.Stop({ ...step, shutdown }))
+      }
+    }
+  }
+
+  return {
+    backend: desired.backend,
+    actions: actions.toSorted((one, other) => order(one) - order(other)),
+    placed,
+    unplaced,
+    held,
+    isMoving: isMoving || actions.length > 0,
+    memory: { arrivals, drains }
+  }
+}
+
+/** Whether nothing is left to do or to wait for. */
+export const isSettled = (plan: Plan): boolean => plan.actions.length === 0 && !plan.isMoving
+
+const nameMap = (servers: ReadonlyArray<Server>) => new Map(servers.map((server) => [server.name, server]))
+
+const order = Action.$match({ Resume: () => 0, Arrive: () => 1, Drain: () => 2, Stop: () => 3, Free: () => 4 })
+
+const isOn = (server: Server, { address, port }: Endpoint): boolean =>
+  server.endpoint?.address === address && server.endpoint.port === port
+
+const isFree = (server: Server): boolean =>
+  server.admin === "maint" && !server.isMarked && server.endpoint !== undefined && isPlaceholder(server.endpoint)
+
+/** Ready, but its checks are still to pass. What the operator holds is not waited for. */
+const isArriving = (server: Server): boolean => server.admin === "ready" && server.health === "down"
+
+const isOver = (since: number, { nowMillis, proveTimeoutMillis }: Options): boolean =>
+  nowMillis - since >= proveTimeoutMillis
+
+const nextArrivals = (
+  placed: ReadonlyArray<Placed>,
+  memory: Memory,
+  options: Options,
+  isThere: (one: Placed) => boolean
+): ReadonlyMap<string, number | undefined> =>
+  new Map(
+    placed.map((one) => {
+      const key = endpointKey(one.endpoint)
+      const hasBeenUp = memory.arrivals.has(key) && memory.arrivals.get(key) === undefined
+      return [key, hasBeenUp || isThere(one) ? undefined : (memory.arrivals.get(key) ?? options.nowMillis)]
+    })
+  )
+
+/**
+ * The servers that are no longer wanted and may be drained now. Each endpoint
+ * that is still on its way keeps one of them in service. Where wanted endpoints
+ * wait for a slot and none will be free by itself, up to half of what is served
+ * goes to make room.
+ */
+const retirable = (
+  placed: ReadonlyArray<Placed>,
+  unplaced: ReadonlyArray<Wanted>,
+  arrivals: ReadonlyMap<string, number | undefined>,
+  observed: ObservedState,
+  options: Options
+): ReadonlySet<string> => {
+  const wantedOn = new Map(placed.map((one) => [one.server, one.endpoint]))
+  const isUp = (server: Server) => server.admin === "ready" && !server.isMarked && server.health !== "down"
+
+  const names = new Set<string>()
+  let isAnyLeaving = false
+  for (const { servers } of observed.processes) {
+    for (const server of servers) {
+      if (slotNumber(server.name) === undefined || server.endpoint === undefined) continue
+      const goal = wantedOn.get(server.name)
+      if (isPlaceholder(server.endpoint) || (goal !== undefined && isOn(server, goal))) continue
+      if (isUp(server)) names.add(server.name)
+      else isAnyLeaving = true
+    }
+  }
+  const leaving = [...names].sort((one, other) => (slotNumber(one) ?? 0) - (slotNumber(other) ?? 0))
+
+  const waiting = [...arrivals.values()].filter((since) => since !== undefined && !isOver(since, options)).length
+  const isFull = unplaced.length > 0 && waiting === 0 && !isAnyLeaving
+  const room = isFull ? Math.min(unplaced.length, Math.max(1, Math.floor((placed.length + leaving.length) / 2))) : 0
+  return new Set(leaving.slice(0, Math.max(0, leaving.length - waiting - unplaced.length, room)))
+}

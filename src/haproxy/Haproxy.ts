@@ -1,0 +1,160 @@
+/**
+ * Every running HAProxy process as one thing to observe and change.
+ *
+ * With `nbproc` > 1 each process has its own socket and its own servers. All are
+ * observed and changed at once, and each on its own observed state; one that
+ * fails does not hold the others back and is level again when it returns.
+ */
+import { Context, Effect, Layer, Ref, Result } from "effect"
+import type { Action, Plan } from "../domain/Plan.ts"
+import type { Endpoint, ObservedState, ProcessState, Unobserved } from "../domain/State.ts"
+import { HaproxySocket, type Session, type SocketError } from "./HaproxySocket.ts"
+import * as RuntimeApi from "./RuntimeApi.ts"
+
+/** A process as it answers now, whatever its backends are. */
+export interface Running {
+  readonly socket: string
+  readonly pid: number
+  /** `EP2_CONFIG` of the config that it runs; `undefined` when ep2 did not render that. */
+  readonly mark: string | undefined
+}
+
+/** Something of a plan that was not done. The next pass plans afresh. */
+export interface Failure {
+  readonly socket: string
+  /** The server it was about; `undefined` when the whole process could not be reached. */
+  readonly server: string | undefined
+  readonly error: SocketError | RuntimeApi.CommandRejected
+}
+
+export class Haproxy extends Context.Service<
+  Haproxy,
+  {
+    /** The processes that answer, and why the others do not; in the order of `ep2.conf`. Never fails. */
+    readonly running: Effect.Effect<{
+      readonly running: ReadonlyArray<Running>
+      readonly silent: ReadonlyArray<Failure>
+    }>
+    /** Reads the servers of one backend in every process. Never fails: what could not be observed says why. */
+    readonly observe: (backend: string) => Effect.Effect<ObservedState>
+    /**
+     * Carries the actions out, in order, in every process at once. Returns what
+     * was not done; an action that fails does not hold the others back, but the
+     * rest of itself: a server whose address was refused is never made ready.
+     *
+     * A process that is no longer the one that was observed is left alone.
+     */
+    readonly apply: (plan: Plan, observed: ObservedState) => Effect.Effect<ReadonlyArray<Failure>>
+  }
+>()("ep2/haproxy/Haproxy") {
+  static readonly layer = (options: {
+    /** Where free slots point. */
+    readonly placeholder: Endpoint
+  }) => Layer.effect(Haproxy, make(options.placeholder))
+}
+
+const make = Effect.fnUntraced(function* (placeholder: Endpoint) {
+  const { session, sockets } = yield* HaproxySocket
+  const lastSeen = yield* Ref.make<ReadonlyMap<string, ProcessState>>(new Map())
+
+  const inEvery = <A>(
+    body: (session: Session) => Effect.Effect<A, SocketError | RuntimeApi.CommandRejected>,
+    among: ReadonlyArray<string> = sockets
+  ) =>
+    Effect.forEach(among, (socket) => session(socket).pipe(Effect.flatMap(body), Effect.scoped, Effect.result), {
+      concurrency: "unbounded"
+    }).pipe(Effect.map((results) => among.map((socket, index) => [socket, results[index]!] as const)))
+
+  const running = inEvery(identify).pipe(
+    Effect.map((results) => ({
+      running: results.flatMap(([, result]) => (Result.isSuccess(result) ? [result.success] : [])),
+      silent: results.flatMap(([socket, result]) =>
+        Result.isFailure(result) ? [{ socket, server: undefined, error: result.failure }] : []
+      )
+    }))
+  )
+
+  const observe = Effect.fn("Haproxy.observe")(function* (backend: string) {
+    const processes: Array<ProcessState> = []
+    const unobserved: Array<Unobserved> = []
+    const before = yield* Ref.get(lastSeen)
+    for (const [socket, result] of yield* inEvery(observeOne(backend))) {
+      if (Result.isSuccess(result)) processes.push(result.success)
+      else {
+        unobserved.push({ socket, reason: result.failure.message, lastSeen: before.get(`${socket} ${backend}`) })
+      }
+    }
+    yield* Ref.update(
+      lastSeen,
+      (seen) => new Map([...seen, ...processes.map((one) => [`${one.socket} ${backend}`, one] as const)])
+    )
+    return { backend, processes, unobserved }
+  })
+
+  const apply = Effect.fn("Haproxy.apply")(function* (plan: Plan, observed: ObservedState) {
+    const actions = Map.groupBy(plan.actions, ({ socket }) => socket)
+    const among = observed.processes.filter(({ socket }) => actions.has(socket))
+    const pids = new Map(among.map(({ pid, socket }) => [socket, pid]))
+    const results = yield* inEvery(
+      (open) => applyOne(open, plan.backend, actions.get(open.socket) ?? [], pids.get(open.socket), placeholder),
+      among.map(({ socket }) => socket)
+    )
+    return results.flatMap(([socket, result]) =>
+      Result.isSuccess(result) ? result.success : [{ socket, server: undefined, error: result.failure }]
+    )
+  })
+
+  return Haproxy.of({ running, observe, apply })
+})
+
+/** Asks one command and insists on a good reply. */
+const ask = Effect.fnUntraced(function* (session: Session, command: RuntimeApi.Command) {
+  const [reply = ""] = yield* session.ask([command.text])
+  return yield* Effect.fromResult(RuntimeApi.judge(session.socket, command, reply))
+})
+
+const identify = Effect.fnUntraced(function* (session: Session) {
+  const info = yield* ask(session, RuntimeApi.showInfo)
+  const mark = yield* ask(session, RuntimeApi.showMark)
+  return { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, mark: RuntimeApi.parseMark(mark) }
+})
+
+const observeOne = (backend: string) =>
+  Effect.fnUntraced(function* (session: Session) {
+    const info = yield* ask(session, RuntimeApi.showInfo)
+    const state = yield* ask(session, RuntimeApi.showServers(backend))
+    const plain = RuntimeApi.parseServers(state, new Map())
+    // Sessions are asked for only where somebody waits for them: `show stat` costs five times as much as the rest.
+    const servers = RuntimeApi.isAnyMoving(plain)
+      ? RuntimeApi.parseServers(state, RuntimeApi.parseStats(yield* ask(session, RuntimeApi.showSessions(backend))))
+      : plain
+    return { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, servers }
+  })
+
+const applyOne = Effect.fnUntraced(function* (
+  session: Session,
+  backend: string,
+  actions: ReadonlyArray<Action>,
+  pid: number | undefined,
+  placeholder: Endpoint
+) {
+  const info = yield* ask(session, RuntimeApi.showInfo)
+  if (RuntimeApi.parsePid(info) !== pid) return []
+
+  const steps = actions.map((action) => ({ action, ...RuntimeApi.encode(backend, action, placeholder) }))
+  const failures: Array<Failure> = []
+  const send = Effect.fnUntraced(function* (half: "first" | "second", among: typeof steps) {
+    const replies = yield* session.ask(among.flatMap((step) => step[half].map(({ text }) => text)))
+    let at = 0
+    return among.filter((step) => {
+      const results = step[half].map((command) => RuntimeApi.judge(session.socket, command, replies[at++] ?? ""))
+      const failed = results.find(Result.isFailure)
+      if (failed === undefined) return true
+      failures.push({ socket: session.socket, server: step.action.server, error: failed.failure })
+      return false
+    })
+  })
+  // Nothing comes between the two halves, so that a stop of ep2 leaves servers whole where it can.
+  yield* Effect.uninterruptible(Effect.flatMap(send("first", steps), (good) => send("second", good)))
+  return failures
+})

@@ -1,0 +1,215 @@
+/**
+ * The runtime API's words: actions to commands, replies to servers. Pure; the
+ * replies in `test/fixtures` are recorded from real processes.
+ *
+ * Source: HAProxy management guide, 9.3 "Unix Socket commands", and what 2.2,
+ * 2.6, 3.0 and 3.2 answered when tried.
+ */
+import { Result, Schema } from "effect"
+import type { Action } from "../domain/Plan.ts"
+import { type AdminState, type Endpoint, type Server, slotNumber } from "../domain/State.ts"
+
+/** HAProxy said no, or something that is not on the list of known replies. The same command will be refused again. */
+export class CommandRejected extends Schema.TaggedError<CommandRejected>()("CommandRejected", {
+  socket: Schema.String,
+  command: Schema.String,
+  /** HAProxy's reply, verbatim. */
+  reply: Schema.String
+}) {
+  override get message() {
+    const reply = this.reply === "" ? "nothing" : JSON.stringify(this.reply.slice(0, 300))
+    return `${this.socket}: HAProxy answered "${this.command}" with ${reply}${advice(this.reply)}`
+  }
+}
+
+const advice = (reply: string): string => {
+  if (/permission denied/i.test(reply)) return '; the socket needs "level admin" on its "stats socket" line'
+  if (reply.startsWith("Can't find backend") || reply.startsWith("No such backend")) {
+    return "; the HAProxy that runs does not have this backend"
+  }
+  return ""
+}
+
+/** One line for the socket, and which replies mean that it was done. */
+export interface Command {
+  readonly text: string
+  readonly isGood: (reply: string) => boolean
+}
+
+const silent = (text: string): Command => ({ text, isGood: (reply) => reply === "" })
+
+/** The two halves of an action: the second is sent only once every reply of the first was good. */
+export interface Commands {
+  readonly first: ReadonlyArray<Command>
+  readonly second: ReadonlyArray<Command>
+}
+
+/** The commands that carry out one action on one process, in order. */
+export const encode = (backend: string, action: Action, placeholder: Endpoint): Commands => {
+  const name = `${backend}/${action.server}`
+  const server = `set server ${name}`
+  const toTraffic = (isReady: boolean, prove: boolean) => [
+    ...(isReady ? [] : [silent(`${server} state ready`)]),
+    // Only after `ready`, which forgets it; and the weight last, so that nothing reaches a server in between.
+    ...(prove ? [silent(`${server} health down`)] : []),
+    silent(`${server} weight 100%`)
+  ]
+  switch (action._tag) {
+    case "Arrive":
+      return {
+        first: [silent(`${server} state maint`), silent(`${server} weight 0%`), setAddress(name, action.endpoint)],
+        second: toTraffic(false, action.prove)
+      }
+    case "Resume":
+      return { first: toTraffic(action.isReady, action.prove), second: [] }
+    case "Drain":
+      return { first: [silent(`${server} weight 0%`)], second: [] }
+    case "Stop":
+      return {
+        first: [
+          silent(`${server} state maint`),
+          ...(action.shutdown ? [silent(`shutdown sessions server ${name}`)] : [])
+        ],
+        second: []
+      }
+    case "Free":
+      return { first: [setAddress(name, placeholder)], second: [silent(`${server} weight 100%`)] }
+  }
+}
+
+/**
+ * HAProxy's own reply must say that it has the address *and* the port: 2.2 and
+ * 2.6 apply an address whose port they refuse.
+ */
+const setAddress = (name: string, { address, port }: Endpoint): Command => ({
+  text: `set server ${name} addr ${address} port ${port}`,
+  isGood: (reply) => addressReply.test(reply)
+})
+
+const addressReply = new RegExp(
+  "^(?:nothing changed" +
+    "|(?:IP changed from '[^']*' to '[^']*'|no need to change the addr)" +
+    "(?:, (?:port changed from '[^']*' to '[^']*'|no need to change the port))?" +
+    "(?: by '[^']*')?" +
+    "|port changed from '[^']*' to '[^']*'(?: by '[^']*')?)$"
+)
+
+/** The reply, or the refusal that it is. */
+export const judge = (socket: string, command: Command, reply: string): Result.Result<string, CommandRejected> =>
+  command.isGood(reply)
+    ? Result.succeed(reply)
+    : Result.fail(new CommandRejected({ socket, command: command.text, reply }))
+
+/** Asks which process this is. The reply is read by `parsePid`. */
+export const showInfo: Command = { text: "show info", isGood: (reply) => parsePid(reply) !== undefined }
+
+/** Asks for the mark of the config that runs; `parseMark` reads the reply. */
+export const showMark: Command = {
+  text: "show env EP2_CONFIG",
+  isGood: (reply) => reply.startsWith("EP2_CONFIG=") || reply === "Variable not found"
+}
+
+/** Asks for the servers of a backend. */
+export const showServers = (backend: string): Command => ({
+  text: `show servers state ${backend}`,
+  isGood: (reply) => reply.startsWith("1\n# be_id ")
+})
+
+/** Asks for what goes on in each server of a backend: 4 stands for servers, -1 for all of them. */
+export const showSessions = (backend: string): Command => ({
+  text: `show stat ${backend} 4 -1`,
+  isGood: (reply) => reply.startsWith("# pxname,svname,")
+})
+
+/** The process id out of `show info`. */
+export const parsePid = (reply: string): number | undefined => {
+  const pid = /^Pid: (\d+)$/m.exec(reply)?.[1]
+  return pid === undefined ? undefined : Number(pid)
+}
+
+/** The mark out of `show env EP2_CONFIG`; `undefined` where the config that runs has none. */
+export const parseMark = (reply: string): string | undefined => /^EP2_CONFIG=(.*)$/m.exec(reply)?.[1]
+
+/** HAProxy's own masks over `srv_admin_state` (`SRV_ADMF_MAINT`, `SRV_ADMF_DRAIN`). */
+const maintMask = 0x23
+const drainMask = 0x18
+
+// Bit 0x04 is in neither: it only remembers that the config file said `disabled`,
+// and stays set after `set server … state ready`.
+const adminState = (bits: number): AdminState =>
+  (bits & maintMask) !== 0 ? "maint" : (bits & drainMask) !== 0 ? "drain" : "ready"
+
+/** Configured and enabled (`CHK_ST_CONFIGURED | CHK_ST_ENABLED`): only then can a server that is told down come up. */
+const checkMask = 0x06
+
+/** What `show stat` adds to a server. */
+export interface Stat {
+  readonly sessions: number
+  /** Whether a check has passed since the server left maintenance; `undefined` where HAProxy does not say. */
+  readonly isProven: boolean | undefined
+}
+
+/**
+ * The servers of a backend from `show servers state`, with `stats` where they
+ * were asked for. Columns are found by name: 2.2 has 20 of them, later ones 25.
+ */
+export const parseServers = (reply: string, stats: ReadonlyMap<string, Stat>): ReadonlyArray<Server> => {
+  const [, header = "", ...rows] = reply.split("\n")
+  const columns = new Map(
+    header
+      .replace("# ", "")
+      .split(" ")
+      .map((name, index) => [name, index])
+  )
+  return rows
+    .filter((row) => row !== "")
+    .map((row) => {
+      const fields = row.split(" ")
+      const field = (name: string) => fields[columns.get(name) ?? -1] ?? ""
+      const name = field("srv_name")
+      const stat = stats.get(name)
+      const isDown = field("srv_op_state") === "0"
+      return {
+        name,
+        endpoint: serverEndpoint(field("srv_addr"), Number(field("srv_port"))),
+        admin: adminState(Number(field("srv_admin_state"))),
+        isMarked: field("srv_uweight") === "0",
+        hasCheck: (Number(field("srv_check_state")) & checkMask) === checkMask,
+        health: isDown ? "down" : stat?.isProven === false ? "unproven" : "up",
+        sessions: stat?.sessions
+      }
+    })
+}
+
+/**
+ * Where a server points, as HAProxy says it: also what no source may name, such
+ * as the placeholder. `-` is a host name that was never resolved.
+ */
+const serverEndpoint = (address: string, port: number): Endpoint | undefined =>
+  address === "-" || address === "" ? undefined : { address: address.toLowerCase(), port }
+
+/** Whether a server of ep2's is on its way in or out, so that its sessions must be known. */
+export const isAnyMoving = (servers: ReadonlyArray<Server>): boolean =>
+  servers.some(({ isMarked, name }) => isMarked && slotNumber(name) !== undefined)
+
+/** Sessions and proof of health per server from `show stat`. */
+export const parseStats = (reply: string): ReadonlyMap<string, Stat> => {
+  const [header = "", ...rows] = reply.split("\n")
+  const columns = new Map(
+    header
+      .replace("# ", "")
+      .split(",")
+      .map((name, index) => [name, index])
+  )
+  return new Map(
+    rows
+      .filter((row) => row !== "")
+      .map((row) => {
+        const fields = row.split(",")
+        const field = (name: string) => fields[columns.get(name) ?? -1] ?? ""
+        const full = Number(field("check_rise")) + Number(field("check_fall")) - 1
+        const isProven = field("check_health") === "" ? undefined : Number(field("check_health")) >= full
+        return [field("svname"), { sessions: Number(field("scur")) + Number(field("qcur")), isProven }]
+      })
+  )
+}
