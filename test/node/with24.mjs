@@ -55,13 +55,20 @@ const version = (() => {
   }
 })()
 if (Number(version.slice(1).split(".")[0]) < minimum) {
-  stop(`this checkout needs Node ${minimum} or newer, and the npm package that brings it has none for ` +
-    `${process.platform}-${process.arch} (found ${version} on the PATH): install Node ${minimum} and try again`)
+  stop(
+    `this checkout needs Node ${minimum} or newer, and the npm package that brings it has none for ` +
+      `${process.platform}-${process.arch} (found ${version} on the PATH): install Node ${minimum} and try again`
+  )
 }
 
 const [command, ...args] = process.argv.slice(2)
 if (command === undefined) stop("usage: node test/node/with24.mjs COMMAND [ARG ...]")
 const child = spawn(command, args, { cwd: root, env, stdio: "inherit" })
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.on(signal, () => {
+    // A terminal sends Ctrl-C to the child as well, and a second one would cut its orderly end short.
+    if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal)
+  })
+}
 child.on("error", (cause) => stop(`${command}: ${cause.message}`))
 child.on("exit", (code, signal) => process.exit(code ?? 128 + constants.signals[signal]))

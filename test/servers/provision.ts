@@ -180,7 +180,7 @@ const makeProgress = () => {
       steps.set(name, step)
       if (!isTerminal) return console.log(`${name.padEnd(12)} ${step} …`)
       const text = [...steps].map(([one, at]) => `${one} ${at}`).join(" · ")
-      process.stdout.write(`\r\x1b[2K${text.slice(0, process.stdout.columns - 1)}`)
+      process.stdout.write(`\r\x1b[2K${text.slice(0, (process.stdout.columns || 80) - 1)}`)
     },
     end: () => {
       if (isTerminal) process.stdout.write("\r\x1b[2K")

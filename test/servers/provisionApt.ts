@@ -38,7 +38,9 @@ export const onPath = (command: string): string | undefined =>
 export const lacking = (): ReadonlyArray<string> => {
   if (process.platform !== "linux" || process.arch !== "x64") return ["this is not Linux on amd64"]
   return [
-    ...["apt-get", "dpkg-deb"].filter((tool) => onPath(tool) === undefined).map((tool) => `there is no ${tool}`),
+    ...["apt-get", "dpkg-deb"]
+      .filter((tool) => onPath(tool) === undefined)
+      .map((tool) => `there is no ${tool} (Debian and Ubuntu have it)`),
     ...(existsSync(keyring) ? [] : [`${keyring} is missing (the package debian-archive-keyring brings it)`])
   ]
 }
@@ -154,6 +156,7 @@ APT::Get::AllowUnauthenticated "false";
 Acquire::AllowInsecureRepositories "false";
 Acquire::Languages "none";
 Acquire::Retries "3";
+APT::Update::Error-Mode "any";
 Debug::NoLocking "true";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;

@@ -48,7 +48,7 @@ export const lay = async (target: Target, found: Found, built: string): Promise<
   await writeScript(command, `exec ${motoEnvironment} '${await realpath(found.file)}' "$@"`)
 }
 
-const versionIn = (text: string) => /\b\d+\.\d+(?:\.[\w.+~-]+)?/.exec(text)?.[0] ?? "of an unknown version"
+const versionIn = (text: string) => /(?<![\d.])\d+\.\d+(?:\.[\w.+~-]+)?/.exec(text)?.[0] ?? "unknown version"
 
 // HAProxy is in an sbin folder, which is not on the PATH of everybody.
 const onPathOrSbin = (command: string): string | undefined => {

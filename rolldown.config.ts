@@ -1,0 +1,79 @@
+/** `npm run build`: all of ep2 in one executable file, dist/ep2.js. docs/decisions/one-file.md has the reasons. */
+import { chmodSync, readdirSync, readFileSync } from "node:fs"
+import { builtinModules, createRequire } from "node:module"
+import { join } from "node:path"
+import { defineConfig, type Plugin } from "rolldown"
+
+const prefix = "\0builtin:"
+const isName = /^[A-Za-z_$][\w$]*$/
+
+/**
+ * Reads Node's own modules with `process.getBuiltinModule`, in the order of the code.
+ *
+ * A static import of a module or a name that an older Node lacks fails before the first line runs, and with it
+ * src/requireNode.ts that is to say so in one line.
+ */
+const builtinsInOrder = (): Plugin => ({
+  name: "ep2:builtins-in-order",
+  resolveId: {
+    order: "pre",
+    handler: (id, importer, { kind }) => {
+      const name = id.replace(/^node:/, "")
+      const isBuiltin = id.startsWith("node:") || builtinModules.includes(name)
+      // Rolldown's own first lines import `createRequire`, which every Node has that knows modules.
+      const isOurs = kind === "import-statement" && importer?.includes("rolldown/runtime") !== true
+      return isBuiltin && isOurs ? `${prefix}node:${name}` : null
+    }
+  },
+  load: (id) => {
+    if (!id.startsWith(prefix)) return null
+    const name = id.slice(prefix.length)
+    const names = Object.keys(createRequire(import.meta.url)(name)).filter(
+      (one) => isName.test(one) && one !== "default"
+    )
+    const module = `process.getBuiltinModule(${JSON.stringify(name)})`
+    // Each name is read by itself, so that those that nobody imports leave the bundle.
+    const read = names.map((one, i) => `const $${i} = /* @__PURE__ */ (() => ${module}.${one})()`)
+    const exported = names.map((one, i) => `$${i} as ${one}`)
+    return `${read.join("\n")}\nexport default /* @__PURE__ */ (() => ${module})()\nexport { ${exported.join(", ")} }\n`
+  }
+})
+
+/** Lays the licences of what is bundled beside the bundle, as they ask for. */
+const licences = (): Plugin => ({
+  name: "ep2:licences",
+  generateBundle(_options, output) {
+    const modules = Object.values(output).flatMap((one) => (one.type === "chunk" ? one.moduleIds : []))
+    const packages = new Set(modules.map((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0]))
+    const texts = [...packages].filter((folder) => folder !== undefined).map(licenceOf)
+    this.emitFile({ type: "asset", fileName: "LICENSES.txt", source: texts.sort().join("\n\n") })
+  }
+})
+
+const licenceOf = (folder: string): string => {
+  const { license, name, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
+  const file = readdirSync(folder).find((one) => /^licen[cs]e/i.test(one))
+  const text = file === undefined ? "" : readFileSync(join(folder, file), "utf8").trim()
+  return `${name} ${version} (${license})\n\n${text}`
+}
+
+const executable = (): Plugin => ({
+  name: "ep2:executable",
+  writeBundle: ({ file }) => {
+    if (file !== undefined) chmodSync(file, 0o755)
+  }
+})
+
+export default defineConfig({
+  input: "src/main.ts",
+  platform: "node",
+  plugins: [builtinsInOrder(), licences(), executable()],
+  output: {
+    file: "dist/ep2.js",
+    format: "esm",
+    banner: "#!/usr/bin/env node",
+    codeSplitting: false,
+    sourcemap: true,
+    comments: { legal: true }
+  }
+})

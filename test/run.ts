@@ -1,0 +1,124 @@
+/**
+ * `npm test [-- ARG ...]` and `npm run test:all`: brings the servers that the
+ * tests need, then checks types, Effect's rules, lint and format, the tracked
+ * files and the build, and runs the tests. Arguments go to vitest.
+ *
+ * `--all` runs the whole matrix in place of the fixed sample: every HAProxy,
+ * and the tests that look at EP2_TEST_ALL. EP2_HAPROXY_VERSIONS, where it is
+ * set, decides about the versions.
+ *
+ * Each step prints its name and time when it is done, and what it said if it
+ * failed. The last line counts the tests and the steps; the exit code is 0 only
+ * if none failed.
+ */
+import { spawn } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { homedir, tmpdir } from "node:os"
+import { join, resolve } from "node:path"
+
+const root = resolve(import.meta.dirname, "..")
+const args = process.argv.slice(2).filter((one) => one !== "--all")
+const isAll = process.argv.includes("--all")
+const limitMinutes = isAll ? 30 : 8
+const versions = process.env.EP2_HAPROXY_VERSIONS ?? (isAll ? "2.2,2.6,3.0,3.2" : "2.6,3.2")
+const servers = [...versions.split(",").map((version) => `haproxy-${version.trim()}`), "consul-1.8"]
+const env = { ...process.env, EP2_HAPROXY_VERSIONS: versions, ...(isAll ? { EP2_TEST_ALL: "1" } : {}) }
+const width = "effect diagnostics".length
+
+interface Outcome {
+  readonly isOk: boolean
+  readonly output: string
+}
+
+/** Runs a command; keeps what it prints, or shows it as it comes. */
+const command = (line: ReadonlyArray<string>, options: { readonly isShown?: boolean } = {}) =>
+  new Promise<Outcome>((resume) => {
+    const [file, ...rest] = line
+    const shown = options.isShown === true ? "inherit" : "pipe"
+    const child = spawn(file!, rest, { cwd: root, env, stdio: ["ignore", shown, shown] })
+    const output: Array<Buffer> = []
+    child.stdout?.on("data", (data: Buffer) => output.push(data))
+    child.stderr?.on("data", (data: Buffer) => output.push(data))
+    child.on("error", (cause) => resume({ isOk: false, output: `${file}: ${cause.message}` }))
+    child.on("close", (code) => resume({ isOk: code === 0, output: Buffer.concat(output).toString("utf8").trimEnd() }))
+  })
+
+/** Runs one step and reports it; resolves to whether it passed. */
+const step = async (name: string, run: () => Promise<Outcome>): Promise<boolean> => {
+  const start = performance.now()
+  const { isOk, output } = await run()
+  const seconds = ((performance.now() - start) / 1000).toFixed(1)
+  const shown = isOk || output === "" ? "" : `\n${output}\n`
+  console.log(`${isOk ? "ok    " : "FAILED"} ${name.padEnd(width)} ${seconds.padStart(6)} s${shown}`)
+  return isOk
+}
+
+/** Runs tasks in order, two at a time: as many as the machines that this is meant for have cores. */
+const twoAtATime = async (tasks: ReadonlyArray<() => Promise<boolean>>): Promise<ReadonlyArray<boolean>> => {
+  const results: Array<boolean> = []
+  const waiting = [...tasks]
+  const work = async () => {
+    for (let task = waiting.shift(); task !== undefined; task = waiting.shift()) results.push(await task())
+  }
+  await Promise.all([work(), work()])
+  return results
+}
+
+/**
+ * Looks in the tracked files for the paths of this machine and for the hosts of
+ * registries and mirrors, which would tie the project to one place.
+ */
+const trackedFiles = async (): Promise<Outcome> => {
+  const inGit = await command(["git", "rev-parse", "--is-inside-work-tree"])
+  if (!inGit.isOk) return { isOk: true, output: "" }
+  const paths = [root, homedir()].filter((path) => path.length > 1).map((path) => `${path}/`)
+  // The brackets keep the patterns from finding themselves.
+  const hosts = ["registr[y]\\.[a-z]+", "npm[j]s\\.(org|com)", "de[b]\\.debian\\.org", '"resolved": "http[s]?:']
+  const literal = (text: string) => text.replace(/[.[\]{}()*+?^$|\\]/g, "\\$&")
+  const patterns = [...paths.map(literal), ...hosts].flatMap((pattern) => ["-e", pattern])
+  const found = await command(["git", "grep", "-nIE", ...patterns])
+  // git grep ends with 1 and no output where nothing matches.
+  return { isOk: found.output === "", output: found.output }
+}
+
+interface Report {
+  readonly numPassedTests: number
+  readonly numFailedTests: number
+}
+
+const start = performance.now()
+const folder = mkdtempSync(join(tmpdir(), "ep2-test-"))
+const report = join(folder, "report.json")
+try {
+  const node = process.execPath
+  const steps = await twoAtATime([
+    () => step("servers", () => command([node, "test/servers/provision.ts", ...servers])),
+    () => step("types", () => command(["tsc", "--noEmit"])),
+    () => step("effect diagnostics", () => command(["effect-tsgo", "diagnostics", "--project", "tsconfig.json"])),
+    () => step("lint and format", () => command(["biome", "check", "--error-on-warnings"])),
+    () => step("tracked files", trackedFiles),
+    () => step("build", () => command(["rolldown", "--config", "rolldown.config.ts"]))
+  ])
+  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
+  const isTested = await step("tests", () => command(["vitest", "run", ...reporters, ...args], { isShown: true }))
+  const tests = readReport(report)
+  // A run may fail without a failed test: a file that does not load, an error that nobody awaited, no test at all.
+  const failedSteps = steps.filter((isOk) => !isOk).length + (isTested || tests.numFailedTests > 0 ? 0 : 1)
+  const failed = tests.numFailedTests + failedSteps
+  const passed = tests.numPassedTests + steps.filter((isOk) => isOk).length
+  const minutes = (performance.now() - start) / 60_000
+  const isLate = minutes > limitMinutes ? ", which is over it" : ""
+  console.log(`\nHAProxy ${versions}: ${minutes.toFixed(1)} of at most ${limitMinutes} minutes${isLate}`)
+  console.log(`${passed} passed, ${failed} failed`)
+  process.exitCode = failed === 0 ? 0 : 1
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}
+
+function readReport(file: string): Report {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Report
+  } catch {
+    return { numPassedTests: 0, numFailedTests: 0 }
+  }
+}
