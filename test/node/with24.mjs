@@ -35,13 +35,16 @@ const isInstalled = () => {
 
 const install = () => {
   console.error("ep2: installing the packages of package-lock.json (once) …")
-  // `npm ci` warns at length about the machine's old Node, which nothing here runs on.
+  // Not `npm ci`: it refuses where a registry lacks a package for another platform, as a mirror may. This installs the
+  // versions of package-lock.json just the same, and leaves that file alone. It would warn at length about the machine's
+  // old Node, which nothing here runs on.
   const npm = process.env.npm_execpath
-  const args = ["ci", "--no-audit", "--no-fund", "--loglevel=error"]
+  const args = ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]
   const done = npm?.endsWith(".js")
     ? spawnSync(process.execPath, [npm, ...args], { cwd: root, stdio: ["ignore", 2, 2] })
     : spawnSync("npm", args, { cwd: root, stdio: ["ignore", 2, 2] })
-  if (done.status !== 0) stop("`npm ci` failed; its own words stand above")
+  if (done.status !== 0) stop("`npm install` failed; its own words stand above")
+  if (!isInstalled()) stop("`npm install` did not bring what package-lock.json names: is it level with package.json?")
 }
 
 if (!isInstalled()) install()

@@ -1,6 +1,15 @@
 import { spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
@@ -52,6 +61,39 @@ describe("with24", () => {
 
     assert.match(done.stderr, /^ep2: this checkout needs Node 24 or newer, .*found v20\.19\.0 on the PATH.*\n$/)
     assert.strictEqual(done.stdout, "")
+    assert.strictEqual(done.status, 1)
+  })
+
+  it("installs what package-lock.json names where it is not there, and only then", () => {
+    layNode("this one")
+    const present = join(root, "node_modules", ".package-lock.json")
+    const npm = join(root, "npm.js")
+    const install = `require("fs").copyFileSync("package-lock.json", ${JSON.stringify(present)}); console.log("installed")`
+    writeFileSync(npm, install)
+    writeFileSync(present, JSON.stringify({ packages: { "node_modules/one": { version: "0.9.0" } } }))
+    const env = { ...process.env, npm_execpath: npm }
+
+    const [first, second] = [1, 2].map(() => spawnSync(process.execPath, [script(), "true"], { encoding: "utf8", env }))
+
+    assert.match(first!.stderr, /installed\n$/)
+    assert.strictEqual(first!.status, 0)
+    assert.strictEqual(second!.stderr, "")
+  })
+
+  it("stops where npm ends well without having installed what package-lock.json names", () => {
+    layNode("this one")
+    const lock = readFileSync(join(root, "package-lock.json"), "utf8")
+    const npm = join(root, "npm.js")
+    writeFileSync(npm, "")
+    writeFileSync(join(root, "package-lock.json"), lock.replace("1.0.0", "1.1.0"))
+
+    const done = spawnSync(process.execPath, [script(), "true"], {
+      encoding: "utf8",
+      env: { ...process.env, npm_execpath: npm }
+    })
+
+    writeFileSync(join(root, "package-lock.json"), lock)
+    assert.match(done.stderr, /\nep2: `npm install` did not bring what package-lock\.json names.*\n$/)
     assert.strictEqual(done.status, 1)
   })
 
