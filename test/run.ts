@@ -11,7 +11,7 @@
  * failed. The last line counts the tests and the steps; the exit code is 0 only
  * if none failed.
  */
-import { spawn } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
 import { join, resolve } from "node:path"
@@ -30,17 +30,28 @@ interface Outcome {
   readonly output: string
 }
 
+const running = new Set<ChildProcess>()
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    for (const child of running) child.kill(signal)
+  })
+}
+
 /** Runs a command; keeps what it prints, or shows it as it comes. */
 const command = (line: ReadonlyArray<string>, options: { readonly isShown?: boolean } = {}) =>
   new Promise<Outcome>((resume) => {
     const [file, ...rest] = line
     const shown = options.isShown === true ? "inherit" : "pipe"
     const child = spawn(file!, rest, { cwd: root, env, stdio: ["ignore", shown, shown] })
+    running.add(child)
     const output: Array<Buffer> = []
     child.stdout?.on("data", (data: Buffer) => output.push(data))
     child.stderr?.on("data", (data: Buffer) => output.push(data))
     child.on("error", (cause) => resume({ isOk: false, output: `${file}: ${cause.message}` }))
-    child.on("close", (code) => resume({ isOk: code === 0, output: Buffer.concat(output).toString("utf8").trimEnd() }))
+    child.on("close", (code) => {
+      running.delete(child)
+      resume({ isOk: code === 0, output: Buffer.concat(output).toString("utf8").trimEnd() })
+    })
   })
 
 /** Runs one step and reports it; resolves to whether it passed. */
