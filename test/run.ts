@@ -13,7 +13,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { homedir, tmpdir } from "node:os"
+import { constants, homedir, tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 
 const root = resolve(import.meta.dirname, "..")
@@ -30,10 +30,13 @@ interface Outcome {
   readonly output: string
 }
 
+const folder = mkdtempSync(join(tmpdir(), "ep2-test-"))
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }))
 const running = new Set<ChildProcess>()
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
     for (const child of running) child.kill(signal)
+    process.exit(128 + constants.signals[signal])
   })
 }
 
@@ -97,39 +100,34 @@ interface Report {
   readonly numFailedTests: number
 }
 
-const start = performance.now()
-const folder = mkdtempSync(join(tmpdir(), "ep2-test-"))
-const report = join(folder, "report.json")
-try {
-  const node = process.execPath
-  const steps = await twoAtATime([
-    () => step("servers", () => command([node, "test/servers/provision.ts", ...servers])),
-    () => step("types", () => command(["tsc", "--noEmit"])),
-    () => step("effect diagnostics", () => command(["effect-tsgo", "diagnostics", "--project", "tsconfig.json"])),
-    () => step("lint and format", () => command(["biome", "check", "--error-on-warnings"])),
-    () => step("tracked files", trackedFiles),
-    () => step("build", () => command(["rolldown", "--config", "rolldown.config.ts"]))
-  ])
-  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
-  const isTested = await step("tests", () => command(["vitest", "run", ...reporters, ...args], { isShown: true }))
-  const tests = readReport(report)
-  // A run may fail without a failed test: a file that does not load, an error that nobody awaited, no test at all.
-  const failedSteps = steps.filter((isOk) => !isOk).length + (isTested || tests.numFailedTests > 0 ? 0 : 1)
-  const failed = tests.numFailedTests + failedSteps
-  const passed = tests.numPassedTests + steps.filter((isOk) => isOk).length
-  const minutes = (performance.now() - start) / 60_000
-  const isLate = minutes > limitMinutes ? ", which is over it" : ""
-  console.log(`\nHAProxy ${versions}: ${minutes.toFixed(1)} of at most ${limitMinutes} minutes${isLate}`)
-  console.log(`${passed} passed, ${failed} failed`)
-  process.exitCode = failed === 0 ? 0 : 1
-} finally {
-  rmSync(folder, { recursive: true, force: true })
-}
-
-function readReport(file: string): Report {
+const readReport = (file: string): Report => {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as Report
   } catch {
     return { numPassedTests: 0, numFailedTests: 0 }
   }
 }
+
+const start = performance.now()
+const report = join(folder, "report.json")
+const node = process.execPath
+const steps = await twoAtATime([
+  () => step("servers", () => command([node, "test/servers/provision.ts", ...servers])),
+  () => step("types", () => command(["tsc", "--noEmit"])),
+  () => step("effect diagnostics", () => command(["effect-tsgo", "diagnostics", "--project", "tsconfig.json"])),
+  () => step("lint and format", () => command(["biome", "check", "--error-on-warnings"])),
+  () => step("tracked files", trackedFiles),
+  () => step("build", () => command(["rolldown", "--config", "rolldown.config.ts"]))
+])
+const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
+const isTested = await step("tests", () => command(["vitest", "run", ...reporters, ...args], { isShown: true }))
+const tests = readReport(report)
+// A run may fail without a failed test: a file that does not load, an error that nobody awaited, no test at all.
+const failedSteps = steps.filter((isOk) => !isOk).length + (isTested || tests.numFailedTests > 0 ? 0 : 1)
+const failed = tests.numFailedTests + failedSteps
+const passed = tests.numPassedTests + steps.filter((isOk) => isOk).length
+const minutes = (performance.now() - start) / 60_000
+const isLate = minutes > limitMinutes ? ", which is over it" : ""
+console.log(`\nHAProxy ${versions}: ${minutes.toFixed(1)} of at most ${limitMinutes} minutes${isLate}`)
+console.log(`${passed} passed, ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1
