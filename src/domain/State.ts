@@ -29,12 +29,15 @@ export const endpointKey = ({ address, port }: Endpoint): string =>
  * the host itself (tried on 2.2 to 3.2).
  */
 export const endpoint = (address: string, port: number): Result.Result<Endpoint, string> => {
-  if (!Number.isInteger(port) || port < 1 || port > 65535) return Result.fail("is not a port from 1 to 65535")
+  if (!isPort(port)) return Result.fail("is not a port from 1 to 65535")
   const canonical = canonicalAddress(address)
   if (canonical === undefined) return Result.fail("is not an IPv4 or IPv6 address")
   const why = unservable({ address: canonical, port })
   return why === undefined ? Result.succeed({ address: canonical, port }) : Result.fail(why)
 }
+
+/** Whether a number is a TCP port that something can listen on: whole, 1 to 65535. */
+export const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65535
 
 const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/
 

@@ -48,3 +48,15 @@ export class Fetcher extends Context.Service<
     readonly awaitChange: (backend: string) => Effect.Effect<void, FetchError>
   }
 >()("ep2/orchestrator/Fetcher") {}
+
+/**
+ * Words of others, fit to stand in one line of ours: no control characters, no
+ * line ends, no invisible or reordering ones, and at most `limit` characters.
+ */
+export const oneLine = (text: string, limit = 200): string => {
+  const clean = text
+    .slice(0, limit * 4)
+    .replace(/[\p{C}\p{Z}]+/gu, " ")
+    .trim()
+  return clean.length > limit ? `${clean.slice(0, limit)}…` : clean
+}
