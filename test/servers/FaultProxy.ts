@@ -1,0 +1,132 @@
+/**
+ * An HTTP proxy in front of a real server that does harm when it is told to: what
+ * a real server cannot be made to do, done to its real answers.
+ */
+import * as http from "node:http"
+import type { AddressInfo } from "node:net"
+import { Effect } from "effect"
+
+export type Fault =
+  /** Passes everything on. */
+  | { readonly kind: "none" }
+  /** Does not listen: connections are refused. What was connected is cut. */
+  | { readonly kind: "refuse" }
+  /** Takes the request and resets the connection. */
+  | { readonly kind: "reset" }
+  /** Resets a connection when it sends its second request, as a restarted server does to a kept one. */
+  | { readonly kind: "resetKept" }
+  /** Passes the answer on after a while. */
+  | { readonly kind: "delay"; readonly millis: number }
+  /** Answers by itself. */
+  | {
+      readonly kind: "answer"
+      readonly status: number
+      readonly body: string
+      readonly headers?: http.OutgoingHttpHeaders
+    }
+  /** Sends half of the answer's body and closes the connection. */
+  | { readonly kind: "truncate" }
+  /** Sets headers of the answer; `undefined` removes one. */
+  | { readonly kind: "headers"; readonly headers: Readonly<Record<string, string | undefined>> }
+
+export interface FaultProxy {
+  readonly host: string
+  readonly port: number
+  /** Holds from the next request on. */
+  readonly set: (fault: Fault) => Effect.Effect<void>
+  /** Paths with queries of all requests so far, in the order of their arrival. */
+  readonly requests: () => ReadonlyArray<string>
+}
+
+/** Listens on a free port of 127.0.0.1 until the scope ends. */
+export const make = (upstream: { readonly host: string; readonly port: number }) =>
+  Effect.acquireRelease(
+    Effect.promise(() => Listener.create(upstream)),
+    (proxy) => Effect.promise(() => proxy.close())
+  ).pipe(
+    Effect.map(
+      (proxy): FaultProxy => ({
+        host: "127.0.0.1",
+        port: proxy.port,
+        set: (fault) => Effect.promise(() => proxy.set(fault)),
+        requests: () => proxy.requests
+      })
+    )
+  )
+
+class Listener {
+  port = 0
+  readonly requests: Array<string> = []
+  private fault: Fault = { kind: "none" }
+  private readonly upstream: { readonly host: string; readonly port: number }
+  private readonly server: http.Server
+  private readonly used = new WeakSet<object>()
+
+  private constructor(upstream: { readonly host: string; readonly port: number }) {
+    this.upstream = upstream
+    this.server = http.createServer((request, response) => this.handle(request, response))
+  }
+
+  static async create(upstream: { readonly host: string; readonly port: number }): Promise<Listener> {
+    const proxy = new Listener(upstream)
+    await proxy.listen()
+    proxy.port = (proxy.server.address() as AddressInfo).port
+    return proxy
+  }
+
+  async set(fault: Fault): Promise<void> {
+    this.fault = fault
+    if (fault.kind === "refuse") await this.close()
+    else if (!this.server.listening) await this.listen()
+  }
+
+  async close(): Promise<void> {
+    if (!this.server.listening) return
+    const closed = new Promise((done) => this.server.close(done))
+    this.server.closeAllConnections()
+    await closed
+  }
+
+  private listen(): Promise<void> {
+    return new Promise((done, failed) => {
+      this.server.once("error", failed)
+      this.server.listen(this.port, "127.0.0.1", () => {
+        this.server.off("error", failed)
+        done()
+      })
+    })
+  }
+
+  private handle(request: http.IncomingMessage, response: http.ServerResponse): void {
+    this.requests.push(request.url ?? "")
+    const fault = this.fault
+    const wasUsed = this.used.has(request.socket)
+    this.used.add(request.socket)
+    if (fault.kind === "reset" || (fault.kind === "resetKept" && wasUsed)) {
+      request.socket.resetAndDestroy()
+    } else if (fault.kind === "answer") {
+      response.writeHead(fault.status, fault.headers).end(fault.body)
+    } else this.pass(request, response, fault)
+  }
+
+  private pass(request: http.IncomingMessage, response: http.ServerResponse, fault: Fault): void {
+    const { headers, method, url } = request
+    const onward = http.request({ ...this.upstream, method, path: url, headers, agent: false }, async (answer) => {
+      try {
+        const body = Buffer.concat(await answer.toArray())
+        if (fault.kind === "delay") await new Promise((done) => setTimeout(done, fault.millis))
+        const { "transfer-encoding": _, connection: __, ...kept } = answer.headers
+        const changed = fault.kind === "headers" ? { ...kept, ...fault.headers } : kept
+        const sent = Object.fromEntries(Object.entries(changed).filter(([, value]) => value !== undefined))
+        response.writeHead(answer.statusCode ?? 502, { ...sent, "content-length": body.length })
+        if (fault.kind !== "truncate") response.end(body)
+        else response.write(body.subarray(0, body.length / 2), () => response.destroy())
+      } catch {
+        response.destroy()
+      }
+    })
+    onward.on("error", () => response.destroy())
+    response.on("close", () => onward.destroy())
+    request.pipe(onward)
+  }
+}
