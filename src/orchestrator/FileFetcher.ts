@@ -1,0 +1,171 @@
+/**
+ * A file_sd document as desired state, so that anything that can write a file
+ * can drive ep2.
+ *
+ * Writers should write a new file beside it and rename it over the old one: that
+ * is seen at once and whole. A file that is written in place is read when it has
+ * been left alone for a moment.
+ */
+import { createHash } from "node:crypto"
+import { constants } from "node:fs"
+import { open } from "node:fs/promises"
+import { Duration, Effect, Layer, Option, Result } from "effect"
+import { vet } from "./Candidate.ts"
+import { FetchError, Fetcher, oneLine } from "./Fetcher.ts"
+import * as FileSd from "./FileSd.ts"
+import * as FileWatch from "./FileWatch.ts"
+import * as HostNames from "./HostNames.ts"
+
+/** One document: what `[FILE]` says for a backend. */
+export interface FileTarget {
+  /** JSON when it ends in `.json`, else YAML. May be a symbolic link. */
+  readonly path: string
+  /** The port of targets that have none; `service` refuses those. A target's own port always wins. */
+  readonly portOf: number | "service"
+}
+
+export interface Options {
+  /** How a host name in place of an address is looked up. The system's resolver. */
+  readonly lookup?: HostNames.Lookup | undefined
+}
+
+/** A `Fetcher` for these backends. Asking for another one is a defect. */
+export const layer = (targets: ReadonlyMap<string, FileTarget>, options: Options = {}) =>
+  Layer.effect(Fetcher, make(targets, options))
+
+/**
+ * The service behind `layer`, for where several sources are joined.
+ *
+ * Its `awaitChange` never fails: a file or folder that is missing is waited for.
+ */
+export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, FileTarget>, options: Options = {}) {
+  const hostNames = yield* HostNames.make({ lookup: options.lookup })
+  const documents = new Map(
+    [...targets].map(([backend, target]) => [backend, makeDocument(backend, target, hostNames)])
+  )
+  const documentOf = (backend: string) => {
+    const document = documents.get(backend)
+    return document === undefined ? Effect.die(new Error(`no file for backend ${backend}`)) : Effect.succeed(document)
+  }
+  return Fetcher.of({
+    fetch: (backend) => Effect.flatMap(documentOf(backend), ({ fetch }) => fetch),
+    awaitChange: (backend) => Effect.flatMap(documentOf(backend), ({ awaitChange }) => awaitChange)
+  })
+})
+
+/** How often a file is looked at where the system gives no notice. */
+const lookEvery = Duration.seconds(1)
+
+/** A burst of notices is one change: they are left to end for this long before the file is read. */
+const burst = Duration.millis(5)
+
+/** A file that is written in place counts as written when it stayed the same for this long. */
+const settled = Duration.millis(50)
+
+/** How often `settled` is waited for before a file that never rests is read as it is. */
+const settleTries = 20
+
+const makeDocument = (backend: string, { path, portOf }: FileTarget, hostNames: HostNames.HostNames) => {
+  // What the last fetch found, an error included, so that a file that was bad or missing is waited for too.
+  let seen: Option.Option<string> = Option.none()
+  let inode: bigint | undefined
+
+  const readWhole = Effect.gen(function* () {
+    let found = yield* read(path)
+    // The same inode with another content was written in place, maybe half so far, and so may a file be that was not
+    // there before. Another inode in place of a known one came by rename, and whole.
+    const isReplaced = inode !== undefined && found.inode !== undefined && found.inode !== inode
+    for (let tries = 0; tries < settleTries && !isReplaced && !Option.contains(seen, found.mark); tries++) {
+      yield* Effect.sleep(settled)
+      const again = yield* read(path)
+      if (again.inode === found.inode && again.mark === found.mark) break
+      found = again
+    }
+    return found
+  })
+
+  const fetch = Effect.gen(function* () {
+    const found = yield* readWhole
+    seen = Option.some(found.mark)
+    inode = found.inode
+    const text = yield* found.content
+    const named = Result.mapError(
+      FileSd.decode(text, { path, portOf }),
+      (detail) => new FetchError({ target: path, reason: "BadResponse", detail })
+    )
+    return yield* vet(yield* Effect.fromResult(named), { backend, target: path, hostNames })
+  }).pipe(Effect.withSpan("FileFetcher.fetch"))
+
+  const awaitChange = Effect.gen(function* () {
+    while (true) {
+      const isOver = yield* Effect.scoped(
+        Effect.gen(function* () {
+          // Watched first and read second, so that nothing falls between the two. Watched anew each time, since the
+          // folder may have been replaced or a link may lead elsewhere.
+          const { sign } = yield* FileWatch.make(path, lookEvery)
+          const { mark } = yield* read(path)
+          if (!Option.contains(seen, mark)) return true
+          yield* sign
+          return false
+        })
+      )
+      if (isOver) return
+      yield* Effect.sleep(burst)
+    }
+  }).pipe(Effect.withSpan("FileFetcher.awaitChange"))
+
+  return { fetch, awaitChange }
+}
+
+/** What is there now. Two finds with the same `mark` give the same answer. */
+interface Found {
+  readonly mark: string
+  /** `undefined` when there is no file. */
+  readonly inode: bigint | undefined
+  readonly content: Effect.Effect<string, FetchError>
+}
+
+const maxBytes = 64 * 1024 * 1024
+
+const read = (path: string): Effect.Effect<Found> =>
+  Effect.promise(() =>
+    readFile(path).catch((cause: NodeJS.ErrnoException): Found => {
+      const content = describe(path, cause)
+      return { mark: content.detail, inode: undefined, content }
+    })
+  )
+
+const readFile = async (path: string): Promise<Found> => {
+  // Without O_NONBLOCK, a FIFO would hold up one of Node's few threads until somebody writes to it.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const stat = await handle.stat({ bigint: true })
+    const refuse = (detail: string): Found => {
+      return { mark: detail, inode: stat.ino, content: new FetchError({ target: path, reason: "BadResponse", detail }) }
+    }
+    if (stat.isDirectory()) return refuse("is a folder, expected a file")
+    if (!stat.isFile()) return refuse("is not a regular file")
+    if (stat.size > maxBytes) return refuse("is larger than 64 MiB")
+    const text = await handle.readFile("utf8")
+    return { mark: createHash("sha256").update(text).digest("hex"), inode: stat.ino, content: Effect.succeed(text) }
+  } finally {
+    await handle.close()
+  }
+}
+
+const describe = (path: string, cause: NodeJS.ErrnoException): FetchError => {
+  const fail = (reason: FetchError["reason"], detail: string) => new FetchError({ target: path, reason, detail, cause })
+  switch (cause.code) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return fail("TargetMissing", "there is no such file: ep2 waits for it")
+    case "EACCES":
+    case "EPERM":
+      return fail(
+        "Unauthorized",
+        `cannot be read (${cause.code}): give the user of ep2 read permission on it and its folders`
+      )
+    default:
+      return fail("Unavailable", `cannot be read (${oneLine(cause.code ?? String(cause))})`)
+  }
+}
