@@ -16,6 +16,8 @@ export interface Target {
   readonly programs: ReadonlyArray<string>
   /** The name in `bin/`, and on the PATH of a machine that brings its own. */
   readonly command: string
+  /** Further names in `bin/` for a program that looks at the name it is called by. */
+  readonly aliases: ReadonlyArray<string>
   /** How the program is started directly, or else through a script that sets up its surroundings. */
   readonly start: "link" | "python" | "loader"
   /** Further folders of libraries in the packages. */
@@ -29,7 +31,7 @@ export interface Target {
 }
 
 const program = (one: Pick<Target, "name" | "suites" | "packages" | "version" | "command" | "programs" | "probe">) =>
-  ({ start: "link", libraries: [], patches: [], isOptional: false, ...one }) satisfies Target
+  ({ start: "link", aliases: [], libraries: [], patches: [], isOptional: false, ...one }) satisfies Target
 
 const haproxy = (version: string, ...suites: ReadonlyArray<string>): Target =>
   program({
@@ -89,6 +91,7 @@ export const targets: ReadonlyArray<Target> = [
     }),
     // Its own libraries carry a RUNPATH, which switches the program's RPATH off.
     start: "loader",
+    aliases: ["nix-instantiate"],
     libraries: ["usr/lib/nix"],
     isOptional: true
   }

@@ -3,7 +3,7 @@
  * bound to the loader and the libraries of its own folder, by absolute paths, so
  * the result cannot be moved.
  */
-import { existsSync, readdirSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { chmod, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { basename, join } from "node:path"
 import { run } from "./provisionApt.ts"
@@ -37,16 +37,14 @@ export const finish = async (options: {
   const program = target.programs.find((one) => existsSync(join(built, one)))
   if (program === undefined) throw new Error(`the packages bring none of ${target.programs.join(", ")}`)
   await bind({ built, home, program, libraries: target.libraries, patchelf })
-  await mkdir(join(built, "bin"), { recursive: true })
-  const command = join(built, "bin", target.command)
-  if (target.start === "link") {
-    if (!existsSync(command)) await symlink(join("..", program), command)
-  } else {
-    await rm(command, { force: true })
-    await writeScript(
-      command,
-      target.start === "python" ? pythonScript(home, program) : loaderScript(target, home, program)
-    )
+  // Packages of before the merge of /usr bring a bin of their own, which nothing here needs.
+  await rm(join(built, "bin"), { recursive: true, force: true })
+  await mkdir(join(built, "bin"))
+  for (const name of [target.command, ...target.aliases]) {
+    const command = join(built, "bin", name)
+    if (target.start === "link") await symlink(join("..", program), command)
+    else if (target.start === "python") await writeScript(command, pythonScript(home, program))
+    else await writeScript(command, loaderScript(target, name, home, program))
   }
 }
 
@@ -101,15 +99,12 @@ const throughLoader = (tree: string, program: string): readonly [string, ...Arra
 const pythonScript = (home: string, program: string) =>
   `exec ${motoEnvironment} PYTHONHOME='${home}/usr' '${join(home, program)}' -s -m moto.server "$@"`
 
-const loaderScript = (target: Target, home: string, program: string) => {
+const loaderScript = (target: Target, name: string, home: string, program: string) => {
   const folders = [...libraryFolders, ...target.libraries].map((folder) => join(home, folder)).join(":")
   const loader = `${home}/lib64/${loaderName}`
-  return `LD_LIBRARY_PATH='${folders}' exec '${loader}' --argv0 ${target.command} '${join(home, program)}' "$@"`
+  return `LD_LIBRARY_PATH='${folders}' exec '${loader}' --argv0 ${name} '${join(home, program)}' "$@"`
 }
 
 const replaceIn = async (file: string, from: string, to: string) => {
   if (existsSync(file)) await writeFile(file, (await readFile(file, "utf8")).replaceAll(from, to))
 }
-
-/** The names of the programs of a finished target. */
-export const commandsIn = (home: string): ReadonlyArray<string> => readdirSync(join(home, "bin"))
