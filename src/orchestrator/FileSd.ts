@@ -22,10 +22,12 @@ import type { Refused } from "../domain/State.ts"
 import type { Candidate, Named } from "./Candidate.ts"
 import { oneLine } from "./Fetcher.ts"
 
+const Label = Schema.Union([Schema.String, Schema.Finite, Schema.Boolean, Schema.Null])
+
 const Groups = Schema.Array(
   Schema.Struct({
     targets: Schema.Array(Schema.String),
-    labels: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
+    labels: Schema.optionalKey(Schema.Record(Schema.String, Label))
   })
 )
 
@@ -77,8 +79,8 @@ const parseYaml = (text: string): Result.Result<unknown, string> => {
     return Result.fail(`is not YAML: ${oneLine(error.message)}, at line ${line}, column ${col}`)
   }
   return Result.mapError(
-    // The bound keeps a few aliases of aliases from becoming more than memory holds.
-    Result.try(() => document.toJS({ maxAliasCount: 100 }) as unknown),
+    // Many groups may well share their labels by alias, but aliases of aliases must not fill the memory.
+    Result.try(() => document.toJS({ maxAliasCount: 100_000 }) as unknown),
     (cause) => `is not YAML: ${oneLine(cause instanceof Error ? cause.message : String(cause))}`
   )
 }
