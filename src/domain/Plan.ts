@@ -16,7 +16,7 @@
  *   –       placeholder, maint, mark             Free: the last step was missing
  *   –       placeholder, ready or drain          Stop: a placeholder is never served
  *   –       b, maint or drain, no mark           Drain
- *   –       b, ready, up, no mark                Drain, as far as replacements are up
+ *   –       b, ready, up, no mark                Drain, as far as `Retirement` lets go of it
  *   –       b, ready, down, no mark              Drain
  *   –       b, ready or drain, mark, idle        Stop
  *   –       b, ready or drain, mark, busy        wait for `drainTimeout`, then Stop
@@ -31,6 +31,7 @@
 
 import { Data } from "effect"
 import * as Assignment from "./Assignment.ts"
+import * as Retirement from "./Retirement.ts"
 import {
   type DesiredState,
   type Endpoint,
@@ -125,12 +126,27 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
   const arrivals = nextArrivals(placed, memory, options, (one) =>
     everywhere(one.server, (server) => isOn(server, one.endpoint) && !server.isMarked && !isArriving(server))
   )
-  const mayDrain = retirable(placed, unplaced, arrivals, observed, options)
+  const awaited = new Set(
+    [...arrivals].flatMap(([key, since]) => (since === undefined || isOver(since, options) ? [] : [key]))
+  )
+  const drainedFor = (socket: string, server: Server) =>
+    options.nowMillis - (memory.drains.get(`${socket} ${server.name}`) ?? options.nowMillis)
+  const mayDrain = new Set(
+    observed.processes.flatMap((process) =>
+      Retirement.make({
+        process,
+        placed,
+        unplaced: unplaced.length,
+        awaited,
+        isOverdue: (server) => drainedFor(process.socket, server) >= options.drainTimeoutMillis
+      }).map((name) => `${process.socket} ${name}`)
+    )
+  )
 
   const actions: Array<Action> = []
   const drains = new Map<string, number>()
   const held: Array<Held> = []
-  let isMoving = [...arrivals.values()].some((since) => since !== undefined && !isOver(since, options))
+  let isMoving = awaited.size > 0
 
   for (const { socket, server } of slots) {
     const step = { socket, server: server.name }
@@ -146,12 +162,13 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
       }
     } else if (goal !== undefined && isFree(server)) {
       actions.push(Action.Arrive({ ...step, endpoint: goal.endpoint, prove: options.prove && server.hasCheck }))
-    } else if (at !== undefined && isPlaceholder(at)) {
+    } else if (at === undefined) {
+      // Its host name was never resolved, so HAProxy will not take an address for it either.
+    } else if (isPlaceholder(at)) {
       if (server.admin !== "maint") actions.push(Action.Stop({ ...step, shutdown: false }))
       else if (server.isMarked) actions.push(Action.Free(step))
     } else if (!server.isMarked) {
-      if (at === undefined) continue
-      if (server.admin !== "ready" || server.health === "down" || mayDrain.has(server.name)) {
+      if (server.admin !== "ready" || server.health === "down" || mayDrain.has(`${socket} ${server.name}`)) {
         actions.push(Action.Drain({ ...step, endpoint: at }))
       }
       isMoving = true
@@ -159,7 +176,7 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
       const key = `${socket} ${server.name}`
       const since = memory.drains.get(key) ?? options.nowMillis
       const isIdle = server.sessions === 0
-      const isLate = options.nowMillis - since >= options.drainTimeoutMillis
+      const isLate = drainedFor(socket, server) >= options.drainTimeoutMillis
       const shutdown = isLate && !isIdle && options.drainTimeoutAction === "shutdown"
       drains.set(key, since)
       isMoving = true
@@ -182,6 +199,17 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
     memory: { arrivals, drains }
   }
 }
+
+/** The plan of a backend of which nothing is known to be wanted yet: nothing is done. */
+export const none = (backend: string): Plan => ({
+  backend,
+  actions: [],
+  placed: [],
+  unplaced: [],
+  held: [],
+  isMoving: false,
+  memory: emptyMemory
+})
 
 /** Whether nothing is left to do or to wait for. */
 export const isSettled = (plan: Plan): boolean => plan.actions.length === 0 && !plan.isMoving
@@ -215,38 +243,3 @@ const nextArrivals = (
       return [key, hasBeenUp || isThere(one) ? undefined : (memory.arrivals.get(key) ?? options.nowMillis)]
     })
   )
-
-/**
- * The servers that are no longer wanted and may be drained now. Each endpoint
- * that is still on its way keeps one of them in service. Where wanted endpoints
- * wait for a slot and none will be free by itself, up to half of what is served
- * goes to make room.
- */
-const retirable = (
-  placed: ReadonlyArray<Placed>,
-  unplaced: ReadonlyArray<Wanted>,
-  arrivals: ReadonlyMap<string, number | undefined>,
-  observed: ObservedState,
-  options: Options
-): ReadonlySet<string> => {
-  const wantedOn = new Map(placed.map((one) => [one.server, one.endpoint]))
-  const isUp = (server: Server) => server.admin === "ready" && !server.isMarked && server.health !== "down"
-
-  const names = new Set<string>()
-  let isAnyLeaving = false
-  for (const { servers } of observed.processes) {
-    for (const server of servers) {
-      if (slotNumber(server.name) === undefined || server.endpoint === undefined) continue
-      const goal = wantedOn.get(server.name)
-      if (isPlaceholder(server.endpoint) || (goal !== undefined && isOn(server, goal))) continue
-      if (isUp(server)) names.add(server.name)
-      else isAnyLeaving = true
-    }
-  }
-  const leaving = [...names].sort((one, other) => (slotNumber(one) ?? 0) - (slotNumber(other) ?? 0))
-
-  const waiting = [...arrivals.values()].filter((since) => since !== undefined && !isOver(since, options)).length
-  const isFull = unplaced.length > 0 && waiting === 0 && !isAnyLeaving
-  const room = isFull ? Math.min(unplaced.length, Math.max(1, Math.floor((placed.length + leaving.length) / 2))) : 0
-  return new Set(leaving.slice(0, Math.max(0, leaving.length - waiting - unplaced.length, room)))
-}
