@@ -78,7 +78,7 @@ export class ConsulServer extends Context.Service<
     /** SIGTERM lets it leave in order, SIGKILL (the default) does not. Returns when it is gone. */
     readonly stop: (signal?: "SIGTERM" | "SIGKILL") => Effect.Effect<void>
     /** Starts it again on the same ports. Without `isPersistent` it has forgotten everything. Returns when it leads. */
-    readonly start: () => Effect.Effect<void>
+    readonly start: Effect.Effect<void>
   }
 >()("ep2/test/ConsulServer") {
   /** Starts an agent and returns when it takes requests. */
@@ -160,7 +160,7 @@ const serviceOf = (agent: Agent): ConsulServer["Service"] => {
       ),
     request: (method, path, body) => Effect.promise(async () => (await agent.request(method, path, body)).text),
     stop: (signal = "SIGKILL") => Effect.promise(() => agent.stop(signal)),
-    start: () => Effect.promise(() => agent.start())
+    start: Effect.promise(() => agent.start())
   }
 }
 

@@ -36,6 +36,8 @@ export interface FaultProxy {
   readonly set: (fault: Fault) => Effect.Effect<void>
   /** Paths with queries of all requests so far, in the order of their arrival. */
   readonly requests: () => ReadonlyArray<string>
+  /** How many connections are open to it now. */
+  readonly connections: Effect.Effect<number>
 }
 
 /** Listens on a free port of 127.0.0.1 until the scope ends. */
@@ -49,7 +51,8 @@ export const make = (upstream: { readonly host: string; readonly port: number })
         host: "127.0.0.1",
         port: proxy.port,
         set: (fault) => Effect.promise(() => proxy.set(fault)),
-        requests: () => proxy.requests
+        requests: () => proxy.requests,
+        connections: Effect.promise(() => proxy.connections())
       })
     )
   )
@@ -78,6 +81,12 @@ class Listener {
     this.fault = fault
     if (fault.kind === "refuse") await this.close()
     else if (!this.server.listening) await this.listen()
+  }
+
+  connections(): Promise<number> {
+    return new Promise((done, failed) => {
+      this.server.getConnections((cause, count) => (cause === null ? done(count) : failed(cause)))
+    })
   }
 
   async close(): Promise<void> {
