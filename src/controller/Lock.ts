@@ -1,0 +1,185 @@
+/**
+ * One ep2 at a time for each HAProxy config file; another one stands by.
+ *
+ * The lock is SQLite's, and so the kernel's: `BEGIN EXCLUSIVE` holds a POSIX
+ * record lock on the file, which goes with its holder however that dies, is not
+ * inherited by the programs that it starts, and needs no native dependency of
+ * ours. Nothing is ever written to that file, and it is never removed: whoever
+ * locked a removed file would share the lock with nobody.
+ */
+import { createHash } from "node:crypto"
+import { access, constants, readFile, readlink, realpath, rm, stat, writeFile } from "node:fs/promises"
+import { basename, dirname, join, resolve } from "node:path"
+import type { DatabaseSync } from "node:sqlite"
+import { type Duration, Effect, Schedule, Schema, type Scope } from "effect"
+
+/** The lock cannot be used at all. That another ep2 holds it is no error. */
+export class LockError extends Schema.TaggedError<LockError>()("LockError", {
+  /** The lock file, or the path that keeps us from one. */
+  path: Schema.String,
+  /** What was found and what to do, in one line without a full stop. */
+  detail: Schema.String,
+  cause: Schema.optional(Schema.Defect())
+}) {
+  override get message() {
+    return `${this.path}: ${this.detail}`
+  }
+}
+
+export interface Options {
+  /** `lock_dir`. Must exist. */
+  readonly dir: string
+  /** `haproxy_config_file`. It need not exist, its folder must. Two names of one file are one lock. */
+  readonly configFile: string
+}
+
+/** What `tryAcquire` found. */
+export type Attempt =
+  | { readonly isHeld: true }
+  /** Another ep2 has it; `holder` is its pid as far as it has said so. */
+  | { readonly isHeld: false; readonly holder: number | undefined }
+
+/**
+ * Takes the lock until the scope ends, and waits for it as long as another ep2
+ * has it, asking each `retryEvery`. Logs one line when it begins to stand by and
+ * one when it takes over.
+ */
+export const acquire = Effect.fn("Lock.acquire")(function* (
+  options: Options & { readonly retryEvery: Duration.Input }
+) {
+  const first = yield* tryAcquire(options)
+  if (first.isHeld) return
+  const holder = first.holder === undefined ? "another ep2" : `another ep2 (pid ${first.holder})`
+  yield* Effect.logInfo(`standing by: ${holder} looks after ${options.configFile}`)
+  yield* Effect.sleep(options.retryEvery)
+  yield* tryAcquire(options).pipe(
+    Effect.repeat({ schedule: Schedule.spaced(options.retryEvery), until: ({ isHeld }) => isHeld })
+  )
+  yield* Effect.logInfo(`taking over: ${options.configFile} is ours now`)
+})
+
+/** Takes the lock until the scope ends if nobody has it, and returns at once either way. */
+export const tryAcquire: (options: Options) => Effect.Effect<Attempt, LockError, Scope.Scope> = Effect.fn(
+  "Lock.tryAcquire"
+)(function* ({ configFile, dir }: Options) {
+  const path = yield* lockFile(dir, configFile)
+  const sqlite = yield* Effect.promise(loadSqlite)
+  const taken = yield* Effect.try({
+    try: () => openExclusively(sqlite, path),
+    catch: (cause) => unusable(path, cause)
+  }).pipe(
+    Effect.tap((database) => (database === undefined ? Effect.void : Effect.addFinalizer(() => letGo(database, path)))),
+    Effect.uninterruptible
+  )
+  if (taken === undefined) return { isHeld: false, holder: yield* Effect.promise(() => readPid(pidFileOf(path))) }
+  // Only to be read by whoever stands by: the lock holds without it.
+  yield* Effect.promise(() => writeFile(pidFileOf(path), `${process.pid}\n`).catch(() => {}))
+  return { isHeld: true }
+})
+
+const letGo = (database: DatabaseSync, path: string) =>
+  Effect.promise(() => rm(pidFileOf(path), { force: true }).catch(() => {})).pipe(
+    Effect.andThen(Effect.sync(() => database.close()))
+  )
+
+/** Where the lock of a config file is. Fails where that place cannot be written. */
+const lockFile = Effect.fnUntraced(function* (dir: string, configFile: string) {
+  const target = yield* Effect.tryPromise({
+    try: () => realTarget(resolve(configFile)),
+    catch: (cause) =>
+      new LockError({
+        path: configFile,
+        detail: `cannot use the folder of haproxy_config_file: ${words(cause)}`,
+        cause
+      })
+  })
+  const hash = createHash("sha256").update(target).digest("hex").slice(0, 12)
+  yield* Effect.tryPromise({
+    try: async () => {
+      if (!(await stat(dir)).isDirectory()) throw new Error("it is not a folder")
+      await access(dir, constants.W_OK | constants.X_OK)
+    },
+    catch: (cause) => new LockError({ path: dir, detail: `cannot be used as lock_dir: ${words(cause)}`, cause })
+  })
+  return join(dir, `ep2-${basename(target)}-${hash}.lock`)
+})
+
+/** The file behind all symbolic links, also where it does not exist yet. */
+const realTarget = async (path: string, links = 0): Promise<string> => {
+  const linked = await readlink(path).catch(() => undefined)
+  if (linked !== undefined && links < 40) return realTarget(resolve(dirname(path), linked), links + 1)
+  return join(await realpath(dirname(path)), basename(path))
+}
+
+const pidFileOf = (path: string): string => path.replace(/\.lock$/, ".pid")
+
+const readPid = async (path: string): Promise<number | undefined> => {
+  const text = await readFile(path, "utf8").catch(() => "")
+  return /^[1-9]\d*\n$/.test(text) ? Number(text) : undefined
+}
+
+type Sqlite = typeof import("node:sqlite")
+
+/**
+ * Node 22 warns that SQLite is experimental. What we use of it is older than
+ * Node itself, so that one warning is left out, and no other.
+ */
+const loadSqlite = async (): Promise<Sqlite> => {
+  const emitWarning = process.emitWarning
+  process.emitWarning = (warning: string | Error, ...rest: Array<unknown>) => {
+    if (!String(warning).includes("SQLite is an experimental feature")) {
+      Reflect.apply(emitWarning, process, [warning, ...rest])
+    }
+  }
+  try {
+    return await import("node:sqlite")
+  } finally {
+    process.emitWarning = emitWarning
+  }
+}
+
+/** SQLite's result codes. Source: https://sqlite.org/rescode.html */
+const resultCode = { busy: 5, locked: 6, readOnly: 8, cannotOpen: 14, notADatabase: 26 }
+
+/** The open database, which is the lock, or `undefined` while somebody else has it. Never waits. */
+const openExclusively = (sqlite: Sqlite, path: string): DatabaseSync | undefined => {
+  const database = new sqlite.DatabaseSync(path, { timeout: 0 })
+  try {
+    // A journal in memory: no second file appears beside the first.
+    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE")
+    return database
+  } catch (cause) {
+    database.close()
+    const code = codeOf(cause)
+    if (code === resultCode.busy || code === resultCode.locked) return undefined
+    throw cause
+  }
+}
+
+/** The result code without what SQLite adds to it in the higher bits. */
+const codeOf = (cause: unknown): number | undefined =>
+  cause instanceof Error && "errcode" in cause ? Number(cause.errcode) & 0xff : undefined
+
+const unusable = (path: string, cause: unknown): LockError => {
+  const code = codeOf(cause)
+  const detail =
+    code === resultCode.readOnly || code === resultCode.cannotOpen
+      ? "cannot be opened for writing; does it belong to another user? ep2 must run as one user for each lock_dir"
+      : code === resultCode.notADatabase
+        ? "is not a lock file of ep2; remove it"
+        : `cannot be locked: ${words(cause)}`
+  return new LockError({ path, detail, cause })
+}
+
+const hints: Record<string, string> = {
+  ENOENT: "no such folder",
+  ENOTDIR: "a part of the path is not a folder",
+  EACCES: "permission denied",
+  EROFS: "the file system is read-only"
+}
+
+const words = (cause: unknown): string => {
+  if (!(cause instanceof Error)) return String(cause)
+  const code = "code" in cause ? String(cause.code) : ""
+  return hints[code] ?? cause.message
+}
