@@ -26,7 +26,7 @@ const behindProxy = Effect.fnUntraced(function* (
 ) {
   const consul = yield* Web
   const proxy = yield* FaultProxy.make(consul)
-  const source = yield* start(proxy, service, target, { timeout: Duration.millis(500), ...options })
+  const source = yield* start(proxy, service, target, options)
   return { ...source, consul, proxy }
 })
 
@@ -38,6 +38,8 @@ const faults: ReadonlyArray<{
   readonly fault: FaultProxy.Fault
   readonly reason: string
   readonly says: RegExp
+  /** Shorter than what a query may take. */
+  readonly timeout?: Duration.Duration
 }> = [
   { name: "refuses", fault: { kind: "refuse" }, reason: "Unavailable", says: /^connection refused: / },
   {
@@ -50,7 +52,8 @@ const faults: ReadonlyArray<{
     name: "is slow",
     fault: { kind: "delay", millis: 3000 },
     reason: "Unavailable",
-    says: /^no whole answer within 0.5 s: /
+    says: /^no whole answer within 0.5 s: /,
+    timeout: Duration.millis(500)
   },
   {
     name: "answers 500",
@@ -157,22 +160,24 @@ const faults: ReadonlyArray<{
 ]
 
 layer(Web.layer, { excludeTestServices: true })("ConsulFetcher when Consul misbehaves", (it) => {
-  it.effect.each(faults)("fails when it $name, in one line, and reads on when it is over", ({ fault, reason, says }) =>
-    Effect.gen(function* () {
-      const { fetch, proxy } = yield* behindProxy()
-      yield* proxy.set(fault)
+  it.effect.each(faults)(
+    "fails when it $name, in one line, and reads on when it is over",
+    ({ fault, reason, says, timeout }) =>
+      Effect.gen(function* () {
+        const { fetch, proxy } = yield* behindProxy("web", {}, { timeout })
+        yield* proxy.set(fault)
 
-      const error = yield* Effect.flip(fetch)
-      yield* proxy.set({ kind: "none" })
-      const after = yield* fetch
+        const error = yield* Effect.flip(fetch)
+        yield* proxy.set({ kind: "none" })
+        const after = yield* fetch
 
-      assert.equal(error.reason, reason)
-      assert.match(error.detail, says)
-      assert.equal(error.message, `Consul service "web" at http://127.0.0.1:${proxy.port}: ${error.detail}`)
-      assert.notMatch(error.message, /[\r\n]/)
-      assert.isAtMost(error.message.length, 500)
-      assert.deepEqual(after, ["10.0.0.1:80"])
-    })
+        assert.equal(error.reason, reason)
+        assert.match(error.detail, says)
+        assert.equal(error.message, `Consul service "web" at http://127.0.0.1:${proxy.port}: ${error.detail}`)
+        assert.notMatch(error.message, /[\r\n]/)
+        assert.isAtMost(error.message.length, 500)
+        assert.deepEqual(after, ["10.0.0.1:80"])
+      })
   )
 
   it.effect("fails when what listens there does not speak HTTP", () =>
@@ -312,7 +317,7 @@ layer(Web.layer, { excludeTestServices: true })("ConsulFetcher when Consul misbe
 
   it.effect("does not give up a query that Consul holds for longer than a plain one may take", () =>
     Effect.gen(function* () {
-      const { awaitChange, fetch } = yield* behindProxy("quiet")
+      const { awaitChange, fetch } = yield* behindProxy("quiet", {}, { timeout: Duration.millis(500) })
       yield* fetch
 
       const waiting = yield* Effect.forkChild(awaitChange, { startImmediately: true })
@@ -325,7 +330,11 @@ layer(Web.layer, { excludeTestServices: true })("ConsulFetcher when Consul misbe
 
   it.effect("gives up a query that Consul holds for longer than it was asked to", () =>
     Effect.gen(function* () {
-      const { awaitChange, fetch, proxy } = yield* behindProxy("quiet", {}, { wait: Duration.millis(160) })
+      const { awaitChange, fetch, proxy } = yield* behindProxy(
+        "quiet",
+        {},
+        { wait: Duration.millis(160), timeout: Duration.millis(500) }
+      )
       yield* fetch
       yield* proxy.set({ kind: "delay", millis: 5000 })
 

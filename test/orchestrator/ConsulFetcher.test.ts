@@ -46,6 +46,30 @@ layer(ConsulServer.layer(), { excludeTestServices: true })("ConsulFetcher.awaitC
     })
   )
 
+  it.effect("goes on waiting when its query was answered before the last fetch, which saw the change itself", () =>
+    Effect.gen(function* () {
+      const consul = yield* ConsulServer
+      const { awaitChange, fetch, until } = yield* start(consul, "old")
+      yield* fetch
+      yield* awaitChange.pipe(Effect.timeoutOption("100 millis"))
+      yield* consul.register({ id: "old-1", name: "old", address: "10.0.0.1", port: 80, status: "critical" })
+      yield* Effect.sleep("100 millis")
+      yield* fetch
+      yield* awaitChange.pipe(Effect.timeoutOption("100 millis"))
+      yield* consul.setCheck("old-1", "passing")
+      yield* Effect.sleep("100 millis")
+      yield* consul.setCheck("old-1", "critical")
+      yield* until()
+
+      const waiting = yield* Effect.forkChild(awaitChange, { startImmediately: true })
+      yield* Effect.sleep("200 millis")
+
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* consul.setCheck("old-1", "passing")
+      yield* Fiber.join(waiting).pipe(Effect.timeout("2 seconds"))
+    })
+  )
+
   it.effect("goes on waiting when Consul wakes it for an instance with another tag, and then sees its own", () =>
     Effect.gen(function* () {
       const consul = yield* ConsulServer
