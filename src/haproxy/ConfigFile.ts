@@ -1,0 +1,283 @@
+/**
+ * HAProxy's config file on disk: checked by HAProxy itself before it is put in
+ * place, put in place whole or not at all, and the last good one kept beside it
+ * as `<file>.lkg`.
+ */
+import { basename, dirname, join, resolve } from "node:path"
+import { Context, Duration, Effect, FileSystem, Layer, Option, Ref, Schema, Semaphore } from "effect"
+import type { PlatformError } from "effect/PlatformError"
+import * as CheckOutput from "./CheckOutput.ts"
+import { Commands } from "./Commands.ts"
+import type { Rendered } from "./TemplateRenderer.ts"
+
+/** A config did not get into HAProxy. What HAProxy serves goes on being served. */
+export class ReloadError extends Schema.TaggedError<ReloadError>()("ReloadError", {
+  /** Path of the config file. */
+  configFile: Schema.String,
+  /**
+   * - `ConfigInvalid`: HAProxy refuses the config; `output` is what it says.
+   * - `NotWritable`: the file or its folder cannot be read or written.
+   * - `NotRunnable`: `haproxy` or `systemctl` cannot be run at all.
+   * - `BindConflict`: another program listens where the config wants to.
+   * - `NotOurs`: HAProxy belongs to a systemd service.
+   * - `Failed`: the command that starts or reloads failed; `output` is what it said.
+   * - `TimedOut`: the command, or the new process, took too long.
+   */
+  reason: Schema.Literals([
+    "ConfigInvalid",
+    "NotWritable",
+    "NotRunnable",
+    "BindConflict",
+    "NotOurs",
+    "Failed",
+    "TimedOut"
+  ]),
+  /** What was found, what was expected and what to do, in one line without a full stop. */
+  detail: Schema.String,
+  /** What the program said, verbatim; empty when none ran. */
+  output: Schema.String,
+  /** The file that `output` speaks of; its lines are those of the text that was given. It is gone by now. */
+  candidate: Schema.optionalKey(Schema.String),
+  cause: Schema.optional(Schema.Defect())
+}) {
+  override get message() {
+    return `${this.configFile}: ${this.detail}`
+  }
+}
+
+/** A config text that HAProxy takes. */
+export interface Checked {
+  /** HAProxy's warnings, one each, verbatim but for the line of the template where it is known. */
+  readonly warnings: ReadonlyArray<string>
+}
+
+export interface Installed extends Checked {
+  /** False when the file held that text already; then nothing was checked or touched. */
+  readonly isChanged: boolean
+}
+
+/** What is to be written: `Rendered`, or a text of which no template is known. */
+export type Config = Pick<Rendered, "text"> & Partial<Pick<Rendered, "templateLine">>
+
+export class ConfigFile extends Context.Service<
+  ConfigFile,
+  {
+    /** Absolute path, as `haproxy -f` gets it. */
+    readonly path: string
+    /** The text that is there now; `undefined` when there is no file. */
+    readonly read: Effect.Effect<string | undefined, ReloadError>
+    /** The last text that is known to be good: `<file>.lkg`; `undefined` when there is none. */
+    readonly readGood: Effect.Effect<string | undefined, ReloadError>
+    /** Asks HAProxy whether it takes a text (`haproxy -c`, at most 30 s), and changes nothing. */
+    readonly check: (config: Config) => Effect.Effect<Checked, ReloadError>
+    /**
+     * Checks a text and puts it in place, with the owner and the mode of the
+     * file that it replaces (mode 0644 where there was none). A symbolic link
+     * stays; the file that it names is replaced.
+     *
+     * The replaced text becomes `.lkg` if ep2 did not render it, or rendered
+     * it from the same template and settings as `.lkg`: what else ep2 rendered
+     * has to be marked good.
+     * On any failure, and on interruption, the file is as it was.
+     */
+    readonly install: (config: Config) => Effect.Effect<Installed, ReloadError>
+    /** Says that HAProxy runs what is in place now: it becomes `.lkg`. */
+    readonly markGood: Effect.Effect<void, ReloadError>
+    /** Puts `.lkg` back in place. False when there is none; then the file stays as it is. */
+    readonly restore: Effect.Effect<boolean, ReloadError>
+  }
+>()("ep2/haproxy/ConfigFile") {
+  static readonly layer = (options: {
+    /** `haproxy_config_file`. Need not exist; its folder must. */
+    readonly configFile: string
+    /** `haproxy_binary`. */
+    readonly binary: string
+  }) => Layer.effect(ConfigFile, make(options))
+}
+
+const checkTimeout = Duration.seconds(30)
+const defaultMode = 0o644
+const candidateEnd = ".ep2-candidate"
+
+const make = Effect.fnUntraced(function* (options: { readonly configFile: string; readonly binary: string }) {
+  const fs = yield* FileSystem.FileSystem
+  const commands = yield* Commands
+  const path = resolve(options.configFile)
+  const turn = yield* Semaphore.make(1)
+  const count = yield* Ref.make(0)
+
+  const fail = (reason: ReloadError["reason"], detail: string, more: Partial<ReloadError> = {}) =>
+    new ReloadError({
+      configFile: path,
+      reason,
+      detail,
+      output: more.output ?? "",
+      ...(more.candidate === undefined ? {} : { candidate: more.candidate }),
+      cause: more.cause
+    })
+  const cannot = (doing: string, file: string) => (cause: PlatformError) =>
+    fail("NotWritable", `cannot ${doing} ${file}: ${systemWords(cause)}`, { cause })
+
+  const readFrom = (file: string) =>
+    fs.readFileString(file).pipe(
+      Effect.catchIf(isMissing, () => Effect.undefined),
+      Effect.mapError(cannot("read", file))
+    )
+
+  /** Where the text is kept: behind every symbolic link, also behind one whose file is not there yet. */
+  const target: (file: string, links?: number) => Effect.Effect<string, ReloadError> = Effect.fnUntraced(function* (
+    file,
+    links = 0
+  ) {
+    const linked = yield* fs.readLink(file).pipe(Effect.option)
+    if (Option.isSome(linked) && links < 40) return yield* target(resolve(dirname(file), linked.value), links + 1)
+    const folder = yield* fs.realPath(dirname(file)).pipe(Effect.mapError(cannot("use the folder", dirname(file))))
+    return join(folder, basename(file))
+  })
+
+  /** A file beside `file` that is gone when the scope ends, whatever happens, unless it was renamed. */
+  const candidate = Effect.fnUntraced(function* (file: string, text: string) {
+    const serial = yield* Ref.updateAndGet(count, (before) => before + 1)
+    const name = join(dirname(file), `.${basename(file)}.${process.pid}.${serial}${candidateEnd}`)
+    yield* Effect.addFinalizer(() => fs.remove(name, { force: true }).pipe(Effect.ignore))
+    yield* Effect.gen(function* () {
+      yield* fs.remove(name, { force: true })
+      const open = yield* fs.open(name, { flag: "wx", mode: 0o600 })
+      yield* open.writeAll(new TextEncoder().encode(text))
+      yield* open.sync
+    }).pipe(Effect.scoped, Effect.uninterruptible, Effect.mapError(cannot("write a candidate beside", file)))
+    return name
+  })
+
+  /** Takes the place of `file` in one step, looking like `like`. */
+  const replace = Effect.fnUntraced(function* (file: string, from: string, like: string) {
+    const info = yield* fs.stat(like).pipe(
+      Effect.asSome,
+      Effect.catchIf(isMissing, () => Effect.succeedNone),
+      Effect.mapError(cannot("read", like))
+    )
+    const owned = yield* fs.stat(from).pipe(Effect.mapError(cannot("read", from)))
+    if (Option.isSome(info)) {
+      const uid = Option.getOrElse(info.value.uid, () => 0)
+      const gid = Option.getOrElse(info.value.gid, () => 0)
+      const isOwned = Option.getOrUndefined(owned.uid) === uid && Option.getOrUndefined(owned.gid) === gid
+      if (!isOwned) {
+        yield* fs.chown(from, uid, gid).pipe(Effect.mapError(cannot(`keep the owner ${uid}:${gid} of`, like)))
+      }
+    }
+    const mode = Option.match(info, { onNone: () => defaultMode, onSome: (found) => found.mode & 0o7777 })
+    yield* fs.chmod(from, mode).pipe(Effect.mapError(cannot("set the mode of", from)))
+    yield* fs.rename(from, file).pipe(Effect.mapError(cannot("replace", file)))
+    // The name is on the disk only when the folder is.
+    yield* fs.open(dirname(file), { flag: "r" }).pipe(
+      Effect.flatMap((folder) => folder.sync),
+      Effect.scoped,
+      Effect.mapError(cannot("sync the folder of", file))
+    )
+  }, Effect.uninterruptible)
+
+  const write = Effect.fnUntraced(function* (file: string, text: string, like: string) {
+    yield* replace(file, yield* candidate(file, text), like)
+  }, Effect.scoped)
+
+  const checkFile = Effect.fnUntraced(function* (file: string, config: Config) {
+    const ended = yield* commands.run(options.binary, ["-c", "-f", file], checkTimeout).pipe(
+      Effect.mapError((cause) =>
+        fail(cause.reason === "Killed" ? "Failed" : cause.reason, `cannot be checked: ${cause.message}`, {
+          output: cause.output,
+          cause
+        })
+      )
+    )
+    const said = { output: ended.output, file, shownAs: path, templateLine: config.templateLine }
+    if (ended.exitCode !== 0) {
+      const detail = `HAProxy refuses the config (haproxy -c, exit code ${ended.exitCode}): ${CheckOutput.firstError(said)}`
+      return yield* fail("ConfigInvalid", detail, { output: ended.output, candidate: file })
+    }
+    return { warnings: CheckOutput.warnings(said) } satisfies Checked
+  })
+
+  const check = Effect.fn("ConfigFile.check")(function* (config: Config) {
+    return yield* checkFile(yield* candidate(yield* target(path), config.text), config)
+  }, Effect.scoped)
+
+  const install = Effect.fn("ConfigFile.install")(function* (config: Config) {
+    const file = yield* target(path)
+    const before = yield* readFrom(file)
+    if (before === config.text) return { isChanged: false, warnings: [] } satisfies Installed
+    const next = yield* candidate(file, config.text)
+    const { warnings } = yield* checkFile(next, config)
+    if (before !== undefined && isGood(before, yield* readFrom(goodOf(file)))) yield* write(goodOf(file), before, file)
+    yield* replace(file, next, file)
+    return { isChanged: true, warnings } satisfies Installed
+  }, Effect.scoped)
+
+  const markGood = Effect.gen(function* () {
+    const file = yield* target(path)
+    const now = yield* readFrom(file)
+    if (now !== undefined && now !== (yield* readFrom(goodOf(file)))) yield* write(goodOf(file), now, file)
+  }).pipe(Effect.withSpan("ConfigFile.markGood"))
+
+  const restore = Effect.gen(function* () {
+    const file = yield* target(path)
+    const good = yield* readFrom(goodOf(file))
+    if (good === undefined) return false
+    if (good !== (yield* readFrom(file))) yield* write(file, good, goodOf(file))
+    return true
+  }).pipe(Effect.withSpan("ConfigFile.restore"))
+
+  yield* removeStale(yield* Effect.option(target(path)))
+  return ConfigFile.of({
+    path,
+    read: readFrom(path),
+    readGood: Effect.flatMap(target(path), (file) => readFrom(goodOf(file))),
+    check,
+    install: (config) => turn.withPermit(install(config)),
+    markGood: turn.withPermit(markGood),
+    restore: turn.withPermit(restore)
+  })
+})
+
+const goodOf = (file: string): string => `${file}.lkg`
+
+/** What `TemplateRenderer` says a text was rendered from; nothing in a text of somebody else. */
+const markOf = (text: string): string | undefined => /^\s*setenv\s+EP2_CONFIG\s+(\S+)/m.exec(text)?.[1]
+
+/** Whether the text in place is one to go back to, and not kept yet: somebody else's, or `.lkg` with other servers. */
+const isGood = (text: string, good: string | undefined): boolean =>
+  text !== good && (markOf(text) === undefined || (good !== undefined && markOf(text) === markOf(good)))
+
+/** Candidates that an ep2 left which was killed. One of an ep2 that runs (`ep2 check`) is its own. */
+const removeStale = Effect.fnUntraced(function* (file: Option.Option<string>) {
+  if (Option.isNone(file)) return
+  const fs = yield* FileSystem.FileSystem
+  const folder = dirname(file.value)
+  const name = basename(file.value)
+  const names = yield* fs.readDirectory(folder).pipe(Effect.orElseSucceed(() => []))
+  for (const one of names) {
+    if (!one.endsWith(candidateEnd) || !(one.startsWith(`.${name}.`) || one.startsWith(`.${name}.lkg.`))) continue
+    const pid = Number(one.slice(0, -candidateEnd.length).split(".").at(-2))
+    const isOthers = pid !== process.pid && (yield* fs.exists(`/proc/${pid}`).pipe(Effect.orElseSucceed(() => false)))
+    if (!isOthers) yield* fs.remove(join(folder, one), { force: true }).pipe(Effect.ignore)
+  }
+})
+
+const isMissing = (error: PlatformError): boolean => error.reason._tag === "NotFound"
+
+const hints: Record<string, string> = {
+  ENOENT: "the folder or file does not exist",
+  ENOTDIR: "a folder of the path is a file",
+  EACCES: "permission denied; ep2 must be able to write to that folder",
+  EPERM: "not permitted to this user",
+  EROFS: "the file system is read-only",
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up"
+}
+
+/** The system's own reason, out of Effect's wrapping. */
+const systemWords = (error: PlatformError): string => {
+  const cause: unknown = error.reason.cause
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : undefined
+  const hint = code === undefined ? undefined : hints[code]
+  return hint === undefined ? error.message.replaceAll("\n", " ") : `${hint} (${code})`
+}
