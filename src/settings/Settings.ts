@@ -1,0 +1,217 @@
+/**
+ * `ep2.conf` as the rest of ep2 wants it: checked, typed and grouped by who uses it.
+ * Sections and keys, their units and defaults stand in `HaproxyKeys` and `SourceKeys`.
+ */
+import { Array as Arr, type Duration, Effect, FileSystem, type PlatformError, Redacted, Result } from "effect"
+import * as ConfFile from "./ConfFile.ts"
+import * as Decoding from "./Decoding.ts"
+import { Haproxy } from "./HaproxyKeys.ts"
+import * as Names from "./Names.ts"
+import * as Rules from "./Rules.ts"
+import { describePlace, type Problem, SettingsError } from "./SettingsError.ts"
+import * as Source from "./Source.ts"
+
+export interface Settings {
+  /** Path of the file, as it was given. */
+  readonly file: string
+  readonly haproxy: HaproxySettings
+  /** Exactly one in this version. */
+  readonly backends: readonly [BackendSettings, ...ReadonlyArray<BackendSettings>]
+  readonly lock: {
+    /** An absolute path, as all paths here. */
+    readonly dir: string
+    readonly retryInterval: Duration.Duration
+  }
+  readonly log: {
+    /** `-`: standard output. */
+    readonly file: string
+    readonly format: "text" | "json"
+    readonly level: "debug" | "info" | "warning" | "error"
+  }
+}
+
+/** HAProxy itself: one per ep2. */
+export interface HaproxySettings {
+  readonly configFile: string
+  readonly templateFile: string
+  readonly binary: string
+  readonly startBy: "systemd" | "binary" | "master"
+  /** One per process, all different. */
+  readonly sockets: readonly [string, ...ReadonlyArray<string>]
+  /** Always there with `startBy` master. */
+  readonly masterSocket: string | undefined
+  readonly pidFile: string
+  /** The systemd unit. */
+  readonly serviceName: string
+  /** Least time between two reloads. */
+  readonly reloadInterval: Duration.Duration
+  readonly updateType: "update_by_runtime" | "update_by_config"
+}
+
+/** One backend, and where its servers come from. */
+export interface BackendSettings {
+  /** A name that HAProxy takes. */
+  readonly name: string
+  /** The port of every endpoint, or `service`: the one that the source reports. A number with `Aws`. */
+  readonly port: number | "service"
+  readonly maxconn: number | undefined
+  /** As HAProxy writes times: `2000`, `500ms`, `2s`. */
+  readonly checkInterval: string | undefined
+  /** Words for the end of a server line: nothing that ends a line, a word or a command. */
+  readonly serverOptions: string | undefined
+  readonly nodeSlots: number
+  readonly newServers: "trusted" | "checked"
+  readonly drainTimeout: Duration.Duration
+  readonly drainTimeoutAction: "wait" | "shutdown"
+  /** The longest time between two passes. */
+  readonly interval: Duration.Duration
+  readonly guard: GuardSettings
+  readonly source: Source.SourceSettings
+}
+
+/** What a source may not take away at once. */
+export interface GuardSettings {
+  readonly allowEmpty: boolean
+  readonly minServers: number
+  /** 0–100. */
+  readonly maxRemovalPercent: number
+  /** 1 or more. */
+  readonly confirmations: number
+  readonly window: Duration.Duration
+}
+
+/** What a good file says, and what in it is suspicious: a line each, as in an error. */
+export interface Loaded {
+  readonly settings: Settings
+  readonly warnings: ReadonlyArray<string>
+}
+
+/**
+ * Reads a file and decodes it.
+ *
+ * Fails with one problem where there is no text to decode: no such file, no
+ * permission, a folder or a device, more than 1 MiB, not UTF-8; else as `decode`.
+ */
+export const load = Effect.fn("Settings.load")(function* (path: string) {
+  const refuse = (why: Omit<Problem, "key" | "value" | "section">) => new SettingsError({ file: path, problems: [why] })
+  const unreadable = (error: PlatformError.PlatformError) => refuse({ found: wordsOf(error), expected })
+  const files = yield* FileSystem.FileSystem
+  const { size, type } = yield* files.stat(path).pipe(Effect.mapError(unreadable))
+  if (type === "Directory") return yield* refuse({ found: "this is a folder", expected })
+  if (type !== "File" && type !== "FIFO") return yield* refuse({ found: `this is a ${type}`, expected })
+  if (Number(size) > longest) return yield* refuse({ found: `${size} bytes`, expected: "an ep2.conf of at most 1 MiB" })
+  const bytes = yield* files.readFile(path).pipe(Effect.mapError(unreadable))
+  const text = textOf(bytes)
+  if (Result.isFailure(text))
+    return yield* refuse({ line: text.failure, found: "a byte that is not UTF-8", expected: "UTF-8 text" })
+  return yield* Effect.fromResult(decode(path, text.success))
+})
+
+/**
+ * Decodes the text of a file; `file` is only named in messages. Fails with all
+ * the problems at once, in the order of their lines.
+ */
+export const decode = (file: string, text: string): Result.Result<Loaded, SettingsError> => {
+  const { conf, problems: syntax } = ConfFile.parse(text)
+  const names = Names.check(conf)
+  const textsOf = (name: Names.SectionName) =>
+    Decoding.textsOf(conf, name, Names.sections[name], names.sections.get(name))
+  const texts = { haproxy: textsOf("haproxy"), AWS: textsOf("AWS"), CONSUL: textsOf("CONSUL"), FILE: textsOf("FILE") }
+
+  const haproxy = Decoding.decode(Haproxy, texts.haproxy)
+  const source = Source.decode(haproxy, texts)
+  const rules = Rules.haproxy(haproxy)
+
+  const refused = [...syntax, ...names.problems, ...haproxy.problems, ...source.problems]
+  // What a broken line should have said is unknown, so nothing is called missing because of it.
+  const problems =
+    syntax.length === 0
+      ? [...refused, ...rules, ...source.rules]
+      : refused.filter(({ found }) => found !== Decoding.missing)
+  if (Arr.isReadonlyArrayNonEmpty(problems) || haproxy.whole === undefined || source.settings === undefined) {
+    const secrets = Object.values(texts).flatMap((section) => section.secrets.map(Redacted.value))
+    const shown = byLine(problems).map((problem) => withoutSecrets(problem, secrets))
+    if (!Arr.isArrayNonEmpty(shown)) throw new Error(`${file} is refused and nothing is wrong with it`)
+    return Result.fail(new SettingsError({ file, problems: shown }))
+  }
+  const warnings = byLine([...names.warnings, ...source.warnings])
+  return Result.succeed({
+    settings: group(file, haproxy.whole, source.settings),
+    warnings: warnings.map((warning) => `${describePlace(file, warning)}: ${warning.text}`)
+  })
+}
+
+const group = (file: string, keys: (typeof Haproxy)["Type"], source: Source.SourceSettings): Settings => ({
+  file,
+  haproxy: {
+    configFile: keys.haproxy_config_file,
+    templateFile: keys.template_file,
+    binary: keys.haproxy_binary,
+    startBy: keys.start_by,
+    sockets: keys.haproxy_socket_file,
+    masterSocket: keys.haproxy_master_socket,
+    pidFile: keys.pid_file,
+    serviceName: keys.service_name,
+    reloadInterval: keys.reload_interval,
+    updateType: keys.update_type
+  },
+  backends: [
+    {
+      name: keys.backend_name,
+      port: keys.backend_port,
+      maxconn: keys.backend_maxconn,
+      checkInterval: keys.check_interval,
+      serverOptions: keys.server_options,
+      nodeSlots: keys.node_slots,
+      newServers: keys.new_servers ?? (source._tag === "Consul" && source.onlyPassing ? "trusted" : "checked"),
+      drainTimeout: keys.drain_timeout,
+      drainTimeoutAction: keys.drain_timeout_action,
+      interval: keys.sleep_before_next_run,
+      guard: {
+        allowEmpty: keys.allow_empty,
+        minServers: keys.min_servers,
+        maxRemovalPercent: keys.max_removal_percent,
+        confirmations: keys.guard_confirmations,
+        window: keys.guard_window
+      },
+      source
+    }
+  ],
+  lock: { dir: keys.lock_dir, retryInterval: keys.sleep_before_next_lock_attempt },
+  log: { file: keys.log_file, format: keys.log_format, level: keys.log_level }
+})
+
+const byLine = <A extends { readonly line?: number }>(places: ReadonlyArray<A>): ReadonlyArray<A> =>
+  places.toSorted((a, b) => (a.line ?? Number.MAX_SAFE_INTEGER) - (b.line ?? Number.MAX_SAFE_INTEGER))
+
+/** A secret can stand in another key too, by `%(token)s` or by mistake, and a password in a URL. */
+const withoutSecrets = (problem: Problem, secrets: ReadonlyArray<string>): Problem => {
+  const { hint, value, ...rest } = problem
+  if (secrets.some((secret) => value?.includes(secret) || hint?.includes(secret))) return { ...rest, value: "…" }
+  return value === undefined ? problem : { ...problem, value: value.replace(/\/\/[^/\s]*@/g, "//…@") }
+}
+
+const expected = "the path of an ep2.conf"
+const longest = 1024 * 1024
+
+const wordsOf = ({ reason }: PlatformError.PlatformError): string => {
+  if (reason._tag === "NotFound") return "there is no such file"
+  if (reason._tag === "PermissionDenied") return "no permission to read it"
+  return reason.cause instanceof Error ? reason.cause.message : reason.message
+}
+
+/** Fails with the line of the first byte that is not UTF-8. */
+const textOf = (bytes: Uint8Array): Result.Result<string, number> => {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+  const read = (part: Uint8Array) => Result.try(() => decoder.decode(part))
+  return Result.mapError(read(bytes), () => {
+    let line = 1
+    for (let from = 0; from < bytes.length; line++) {
+      const end = bytes.indexOf(0x0a, from)
+      const to = end === -1 ? bytes.length : end
+      if (Result.isFailure(read(bytes.subarray(from, to)))) break
+      from = to + 1
+    }
+    return line
+  })
+}
