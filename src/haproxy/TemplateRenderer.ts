@@ -1,9 +1,22 @@
 /**
  * Turns the template and the servers of each backend into the text of HAProxy's
- * config file, and reads ep2's servers back from such a text.
+ * config file.
+ *
+ * The template is one Liquid file. It has two names: `nodes`, the server lines
+ * of the first backend, and `backends.NAME.nodes`, those of each. They stand for
+ * whole lines: a template cannot look into them or filter them. `include`,
+ * `render` and `layout` are refused, because the mark and the line numbers of
+ * errors speak of one file.
  */
-import { Context, type Effect, Schema } from "effect"
+import { createHash } from "node:crypto"
+import { Context, Effect, FileSystem, Layer, Ref, Result, Schema } from "effect"
+import type { PlatformError } from "effect/PlatformError"
 import type { Endpoint } from "../domain/State.ts"
+import * as ConfigText from "./ConfigText.ts"
+import type { Flaw } from "./LiquidFlaw.ts"
+import * as LiquidTemplate from "./LiquidTemplate.ts"
+import * as ServerRegion from "./ServerRegion.ts"
+import * as TemplateCheck from "./TemplateCheck.ts"
 
 /** The template cannot be rendered. The config file that is there stays. */
 export class RenderError extends Schema.TaggedError<RenderError>()("RenderError", {
@@ -35,12 +48,21 @@ export interface BackendServers {
 }
 
 export interface Rendered {
-  /** The whole config file, ending in a line feed. */
+  /** The whole config file, ending in a line feed, with LF line ends throughout. */
   readonly text: string
   /** Hash over template and settings, but not over the servers: what `setenv EP2_CONFIG` in the text says. */
   readonly mark: string
-  /** The template's line that a line of the text came from; both from 1. */
+  /**
+   * The template's line that a line of the text came from; both from 1. Each
+   * server line came from its `{{ nodes }}`. `undefined` for what ep2 appends, and
+   * for every line of a template that renders differently each time.
+   */
   readonly templateLine: (line: number) => number | undefined
+}
+
+/** A backend as the settings have it. */
+export interface BackendOptions extends ServerRegion.LineOptions {
+  readonly name: string
 }
 
 export class TemplateRenderer extends Context.Service<
@@ -49,4 +71,146 @@ export class TemplateRenderer extends Context.Service<
     /** Reads the template and renders it. Every backend of the settings must be given. */
     readonly render: (backends: ReadonlyArray<BackendServers>) => Effect.Effect<Rendered, RenderError>
   }
->()("ep2/haproxy/TemplateRenderer") {}
+>()("ep2/haproxy/TemplateRenderer") {
+  static readonly layer = (options: {
+    /** `template_file`. Read at each render. */
+    readonly templateFile: string
+    /** In the order of `ep2.conf`: `{{ nodes }}` is the first one's. */
+    readonly backends: ReadonlyArray<BackendOptions>
+  }) => Layer.effect(TemplateRenderer, make(options))
+}
+
+/** Counts up when ep2 writes the same template and settings in another way. */
+const formatVersion = 1
+
+const maxBytes = 16 * 1024 * 1024
+
+interface Options {
+  readonly templateFile: string
+  readonly backends: ReadonlyArray<BackendOptions>
+}
+
+const make = Effect.fnUntraced(function* (options: Options) {
+  const { backends, templateFile: template } = options
+  const names = backends.map(({ name }) => name)
+  const fs = yield* FileSystem.FileSystem
+  const compiled = yield* Ref.make<
+    { readonly source: string; readonly template: LiquidTemplate.LiquidTemplate } | undefined
+  >(undefined)
+
+  const fail = (flaw: Flaw) => new RenderError({ template, ...flaw })
+  const unreadable = (error: PlatformError) => fail({ detail: systemWords(error) })
+
+  const read = Effect.gen(function* () {
+    const { size, type } = yield* fs.stat(template).pipe(Effect.mapError(unreadable))
+    if (type === "Directory") return yield* fail({ detail: "is a folder, expected a file: correct template_file" })
+    if (type !== "File") return yield* fail({ detail: "is not a regular file: correct template_file" })
+    if (size > maxBytes) return yield* fail({ detail: "is larger than 16 MiB, expected a template for HAProxy" })
+    const bytes = yield* fs.readFile(template).pipe(Effect.mapError(unreadable))
+    return yield* Effect.fromResult(Result.mapError(decode(bytes), fail))
+  })
+
+  const compile = Effect.fnUntraced(function* (source: string) {
+    const last = yield* Ref.get(compiled)
+    if (last?.source === source) return last.template
+    const next = yield* Effect.fromResult(Result.mapError(LiquidTemplate.compile(source), fail))
+    yield* Ref.set(compiled, { source, template: next })
+    return next
+  })
+
+  const render = Effect.fn("TemplateRenderer.render")(function* (servers: ReadonlyArray<BackendServers>) {
+    const source = yield* read
+    const draft = yield* Effect.fromResult(Result.mapError((yield* compile(source)).render(names), fail))
+    const flaw = TemplateCheck.firstFlaw(draft, names) ?? backends.map(unusableOptions).find((one) => one !== undefined)
+    if (flaw !== undefined) return yield* fail(flaw)
+    const mark = markOf(source, backends)
+    const regions = new Map<string, ReadonlyArray<string>>()
+    for (const backend of backends) {
+      const given = servers.find((one) => one.backend === backend.name)
+      if (given === undefined) return yield* Effect.die(new Error(`the servers of "${backend.name}" were not given`))
+      regions.set(backend.name, ServerRegion.write(given, backend))
+    }
+    return assemble(draft, regions, mark)
+  })
+
+  return TemplateRenderer.of({ render })
+})
+
+const decode = (bytes: Uint8Array): Result.Result<string, Flaw> => {
+  const lenient = new TextDecoder().decode(bytes)
+  return Result.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => ({
+      line: lenient.slice(0, lenient.indexOf("\uFFFD")).split("\n").length,
+      detail: "is not UTF-8: save the template as UTF-8"
+    })
+  }).pipe(
+    // HAProxy takes CRLF as well, but line feeds alone let everything that reads the file agree on its lines.
+    Result.map((text) => text.replaceAll("\r\n", "\n")),
+    Result.filterOrFail(
+      (text) => text.trim() !== "",
+      () => ({ detail: "is empty, expected a config for HAProxy with {{ nodes }} where the servers go" })
+    )
+  )
+}
+
+// `disabled` stands behind the options, and a free slot without it would take traffic.
+const unusableOptions = ({ name, serverOptions }: BackendOptions): Flaw | undefined =>
+  serverOptions === undefined || ConfigText.split(serverOptions.replaceAll(/[\r\n]+/g, " ")).isWhole
+    ? undefined
+    : {
+        detail: `server_options of "${name}" has a comment or an open quote (${serverOptions.trim()}): correct ep2.conf`
+      }
+
+const markOf = (source: string, backends: ReadonlyArray<BackendOptions>): string => {
+  const options = backends.map(({ checkInterval = null, maxconn = null, name, serverOptions = null }) => [
+    ...[name, maxconn, checkInterval, serverOptions]
+  ])
+  return createHash("sha256")
+    .update(JSON.stringify([formatVersion, source, options]))
+    .digest("hex")
+    .slice(0, 16)
+}
+
+/** Puts the servers into the draft, as deep as it has them, and the mark behind it. */
+const assemble = (
+  draft: LiquidTemplate.Draft,
+  regions: ReadonlyMap<string, ReadonlyArray<string>>,
+  mark: string
+): Rendered => {
+  const lines: Array<string> = []
+  const origins: Array<number> = []
+  draft.lines.forEach(({ after, backend, before }, index) => {
+    const region = backend === undefined ? undefined : regions.get(backend)
+    const comment = after.trim() === "" ? [] : [after.trim()]
+    const more = region === undefined ? [before] : [...region, ...comment].map((line) => `${before}${line}`)
+    lines.push(...more)
+    origins.push(...more.map(() => index))
+  })
+  const markLines = [
+    "",
+    "# ep2: by this mark ep2 knows which config HAProxy runs",
+    "global",
+    `    setenv EP2_CONFIG ${mark}`
+  ]
+  return {
+    text: `${[...lines, ...markLines].join("\n")}\n`,
+    mark,
+    templateLine: (line) => {
+      const index = origins[line - 1]
+      return index === undefined ? undefined : draft.templateLine(index)
+    }
+  }
+}
+
+/** Why a file cannot be read, and what to do. */
+const systemWords = (error: PlatformError): string => {
+  switch (error.reason._tag) {
+    case "NotFound":
+      return "there is no such file: write the template there, or correct template_file"
+    case "PermissionDenied":
+      return "cannot be read: give the user of ep2 read permission on it and its folders"
+    default:
+      return `cannot be read: ${error.message.replaceAll(/\s+/g, " ")}`
+  }
+}

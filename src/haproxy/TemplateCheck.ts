@@ -1,0 +1,103 @@
+/**
+ * What a template must be so that its servers can be ep2's: each backend has one
+ * place for them, in its own section, and nothing there takes ep2's names. Pure.
+ */
+import { distance } from "fastest-levenshtein"
+import { slotNumber } from "../domain/State.ts"
+import * as ConfigText from "./ConfigText.ts"
+import type { Flaw } from "./LiquidFlaw.ts"
+import { type Draft, nodesOf } from "./LiquidTemplate.ts"
+
+/** The first thing that is wrong with a rendered template; `undefined` when nothing is. */
+export const firstFlaw = (draft: Draft, backends: ReadonlyArray<string>): Flaw | undefined => {
+  const lines = draft.lines.map(({ after, before }) => `${before}${after}`)
+  const config: Config = { draft, lines, sections: ConfigText.sections(lines), backends }
+  for (const backend of backends) {
+    const flaw = missingBackend(config, backend) ?? misplaced(config, backend) ?? reservedName(config, backend)
+    if (flaw !== undefined) return flaw
+  }
+  return foreignMark(config)
+}
+
+interface Config {
+  readonly draft: Draft
+  readonly lines: ReadonlyArray<string>
+  readonly sections: ReadonlyArray<ConfigText.Section>
+  readonly backends: ReadonlyArray<string>
+}
+
+const at = ({ draft }: Config, index: number, detail: string): Flaw => {
+  const line = draft.templateLine(index)
+  return line === undefined ? { detail } : { line, detail }
+}
+
+const named = ({ kind, name }: ConfigText.Section): string => (name === "" ? kind : `${kind} ${name}`)
+
+const missingBackend = ({ sections }: Config, backend: string): Flaw | undefined => {
+  if (sections.some((section) => ConfigText.isBackend(section) && section.name === backend)) return undefined
+  const nearest = sections
+    .filter(ConfigText.isBackend)
+    .toSorted((one, other) => distance(backend, one.name) - distance(backend, other.name))
+  const has = nearest.length === 0 ? "no backend at all" : nearest.map((one) => `"${named(one)}"`).join(", ")
+  return {
+    detail: `has no section "backend ${backend}" or "listen ${backend}", it has ${has}: correct the backend's name in ep2.conf or here`
+  }
+}
+
+const misplaced = (config: Config, backend: string): Flaw | undefined => {
+  const { backends, draft, lines, sections } = config
+  const write = `{{ ${nodesOf(backend, backends)} }}`
+  const home = sections.find((section) => ConfigText.isBackend(section) && section.name === backend)!
+  const places = draft.lines.flatMap((line, index) => (line.backend === backend ? [index] : []))
+  const [place, second] = places
+  if (place === undefined) {
+    return at(
+      config,
+      home.begin,
+      `nothing puts the servers into "${named(home)}": write ${write} there, on its own line`
+    )
+  }
+  if (second !== undefined) {
+    const first = draft.templateLine(place)
+    const where = first === undefined ? "" : `, first on line ${first}`
+    return at(config, second, `the servers of "${backend}" stand here a second time${where}: leave one ${write}`)
+  }
+  const { after, before } = draft.lines[place]!
+  if (before.trimStart().startsWith("#")) {
+    return at(config, place, `${write} stands in a comment: remove the braces, or the #`)
+  }
+  if (before.trim() !== "" || !/^\s*(?:#|$)/.test(after)) {
+    const found = lines[place]!.trim()
+    return at(config, place, `${write} shares its line with "${found}": give it a line of its own, without {{- and -}}`)
+  }
+  const section = sections.findLast(({ begin }) => begin <= place)
+  if (section === home) return undefined
+  const found = section === undefined ? "before every section" : `in "${named(section)}"`
+  return at(config, place, `the servers of "${backend}" stand ${found}: put ${write} into "${named(home)}"`)
+}
+
+const reservedName = (config: Config, backend: string): Flaw | undefined => {
+  const { lines, sections } = config
+  for (const section of sections) {
+    if (!ConfigText.isBackend(section) || section.name !== backend) continue
+    for (let index = section.begin; index < section.end; index++) {
+      const [keyword, name = ""] = ConfigText.split(lines[index]!).words
+      const isServer = keyword === "server" && slotNumber(name) !== undefined
+      const isTemplate = keyword === "server-template" && slotNumber(`${name}1`) !== undefined
+      if (!isServer && !isTemplate) continue
+      const detail = `"${keyword} ${name}" of "${backend}" takes names that are ep2's own (node1, node2, …): give it another name`
+      return at(config, index, detail)
+    }
+  }
+  return undefined
+}
+
+const foreignMark = (config: Config): Flaw | undefined => {
+  const index = config.lines.findIndex((line) => {
+    const [keyword, name] = ConfigText.split(line).words
+    return (keyword === "setenv" || keyword === "presetenv") && name === "EP2_CONFIG"
+  })
+  return index === -1
+    ? undefined
+    : at(config, index, "EP2_CONFIG is what ep2 knows its config by, and ep2 sets it itself: remove this line")
+}
