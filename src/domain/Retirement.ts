@@ -31,9 +31,12 @@ export interface Input {
 export const make = ({ awaited, isOverdue, placed, process, unplaced }: Input): ReadonlyArray<string> => {
   const goals = new Map(placed.map(({ endpoint, server }) => [server, endpointKey(endpoint)]))
   const wanted = new Set(goals.values())
-  const servers = process.servers
-    .flatMap((server) => (server.endpoint === undefined ? [] : [{ server, key: endpointKey(server.endpoint) }]))
-    .filter(({ server }) => slotNumber(server.name) !== undefined && !isPlaceholder(server.endpoint!))
+  const slots = process.servers.filter(({ name }) => slotNumber(name) !== undefined)
+  const servers = slots.flatMap((server) =>
+    server.endpoint === undefined || isPlaceholder(server.endpoint)
+      ? []
+      : [{ server, key: endpointKey(server.endpoint) }]
+  )
 
   const up = servers.filter(({ server }) => isUp(server))
   const timesUp = new Map<string, number>()
@@ -61,13 +64,20 @@ export const make = ({ awaited, isOverdue, placed, process, unplaced }: Input): 
   }
 
   const onTheirWay = [...awaited].filter((key) => (timesUp.get(key) ?? 0) === 0).length
-  const isAnyLeaving = servers.some(
-    ({ key, server }) => !isUp(server) && goals.get(server.name) !== key && !isOverdue(server)
-  )
+  const leaving = servers.filter(({ key, server }) => !isUp(server) && goals.get(server.name) !== key)
+  const isAnyLeaving = leaving.some(({ server }) => !isOverdue(server))
   const isFull = unplaced > 0 && onTheirWay === 0 && !isAnyLeaving
-  const room = isFull ? Math.min(unplaced, Math.max(1, Math.floor(up.length / 2))) : 0
-  const going = Math.max(0, surplus.length - onTheirWay - unplaced, room)
-  if (surplus.length > 0 || onTheirWay > 0 || isAnyLeaving) return surplus.slice(0, going)
+  // Not the last one while another server is to leave and will make room by itself.
+  const half = up.length > 1 || leaving.length === 0 ? Math.max(1, Math.floor(up.length / 2)) : 0
+  const going = Math.max(0, surplus.length - onTheirWay - unplaced, isFull ? Math.min(unplaced, half) : 0)
+  const isAnyArriving = slots.some((server) => {
+    const goal = goals.get(server.name)
+    if (goal === undefined || server.endpoint === undefined) return false
+    return (
+      isPlaceholder(server.endpoint) || (endpointKey(server.endpoint) === goal && awaited.has(goal) && !isUp(server))
+    )
+  })
+  if (surplus.length > 0 || onTheirWay > 0 || isAnyLeaving || isAnyArriving) return surplus.slice(0, going)
   return only.slice(0, 1)
 }
 

@@ -39,14 +39,15 @@ export const endpoint = (address: string, port: number): Result.Result<Endpoint,
 /** Whether a number is a TCP port that something can listen on: whole, 1 to 65535. */
 export const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65535
 
-const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/
+// Without leading zeros, which some programs read as octal.
+const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/
 
-const canonicalAddress = (address: string): string | undefined => {
-  if (ipv4.test(address)) return address.split(".").map(Number).join(".")
+/** One spelling per address: IPv6 as in RFC 5952, and IPv4 in IPv6 clothes as IPv4. `undefined`: no address. */
+export const canonicalAddress = (address: string): string | undefined => {
+  if (ipv4.test(address)) return address
   if (!/^[0-9a-fA-F:.]+$/.test(address) || !address.includes(":") || !URL.canParse(`http://[${address}]/`))
     return undefined
   const canonical = new URL(`http://[${address}]/`).hostname.slice(1, -1)
-  // An IPv4 address in IPv6 clothes is the IPv4 address.
   const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(canonical)
   if (mapped === null) return canonical
   const [high, low] = [Number.parseInt(mapped[1]!, 16), Number.parseInt(mapped[2]!, 16)]
@@ -56,9 +57,9 @@ const canonicalAddress = (address: string): string | undefined => {
 const unservable = ({ address, port }: Endpoint): string | undefined => {
   const first = Number(address.split(".")[0])
   if (address === "::" || first === 0) return "is the unspecified address, which is the HAProxy host itself"
-  if (first >= 224 || address.startsWith("ff")) return "is a multicast or broadcast address"
+  if (first >= 224 || /^ff[0-9a-f]{2}:/.test(address)) return "is a multicast or broadcast address"
   if (isPlaceholder({ address, port })) return "is where ep2 keeps its free slots"
-  if (/^fe[89ab]/.test(address)) return "is a link-local address, which cannot be reached without a zone"
+  if (/^fe[89ab][0-9a-f]:/.test(address)) return "is a link-local address, which cannot be reached without a zone"
   return undefined
 }
 

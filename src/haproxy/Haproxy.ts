@@ -68,15 +68,22 @@ const make = Effect.fnUntraced(function* (placeholder: Endpoint) {
     const processes: Array<ProcessState> = []
     const unobserved: Array<Unobserved> = []
     const before = yield* Ref.get(lastSeen)
+    const seen = new Map<string, string>()
     for (const [socket, result] of yield* inEvery(observeOne(backend))) {
-      if (Result.isSuccess(result)) processes.push(result.success)
-      else {
+      const other = Result.isSuccess(result) ? seen.get(result.success.identity) : undefined
+      if (Result.isFailure(result)) {
         unobserved.push({ socket, reason: result.failure.message, lastSeen: before.get(`${socket} ${backend}`) })
+      } else if (other !== undefined) {
+        const reason = `${socket} is another socket of the process behind ${other}: name one socket per process in haproxy_socket_file`
+        unobserved.push({ socket, reason, lastSeen: undefined })
+      } else {
+        processes.push(result.success.state)
+        seen.set(result.success.identity, socket)
       }
     }
     yield* Ref.update(
       lastSeen,
-      (seen) => new Map([...seen, ...processes.map((one) => [`${one.socket} ${backend}`, one] as const)])
+      (known) => new Map([...known, ...processes.map((one) => [`${one.socket} ${backend}`, one] as const)])
     )
     return { backend, processes, unobserved }
   })
@@ -114,13 +121,14 @@ const identifyOne = Effect.fnUntraced(function* (session: Session) {
 const observeOne = (backend: string) =>
   Effect.fnUntraced(function* (session: Session) {
     const info = yield* ask(session, RuntimeApi.showInfo)
-    const state = yield* ask(session, RuntimeApi.showServers(backend))
-    const plain = RuntimeApi.parseServers(state, new Map())
+    const reply = yield* ask(session, RuntimeApi.showServers(backend))
+    const plain = RuntimeApi.parseServers(reply, new Map())
     // Sessions are asked for only where somebody waits for them: `show stat` costs five times as much as the rest.
     const servers = RuntimeApi.isAnyMoving(plain)
-      ? RuntimeApi.parseServers(state, RuntimeApi.parseStats(yield* ask(session, RuntimeApi.showSessions(backend))))
+      ? RuntimeApi.parseServers(reply, RuntimeApi.parseStats(yield* ask(session, RuntimeApi.showSessions(backend))))
       : plain
-    return { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, servers }
+    const state = { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, servers }
+    return { identity: RuntimeApi.parseIdentity(info), state }
   })
 
 const applyOne = Effect.fnUntraced(function* (

@@ -7,7 +7,7 @@
  */
 import { Result, Schema } from "effect"
 import type { Action } from "../domain/Plan.ts"
-import { type AdminState, type Endpoint, type Server, slotNumber } from "../domain/State.ts"
+import { type AdminState, canonicalAddress, type Endpoint, type Server, slotNumber } from "../domain/State.ts"
 
 /** HAProxy said no, or something that is not on the list of known replies. The same command will be refused again. */
 export class CommandRejected extends Schema.TaggedError<CommandRejected>()("CommandRejected", {
@@ -127,6 +127,13 @@ export const parsePid = (reply: string): number | undefined => {
   return pid === undefined ? undefined : Number(pid)
 }
 
+/**
+ * What tells one process from another, whatever the socket: two hosts or
+ * containers may each have a process 7.
+ */
+export const parseIdentity = (reply: string): string =>
+  [parsePid(reply), /^node: (.*)$/m.exec(reply)?.[1], /^Process_num: (.*)$/m.exec(reply)?.[1]].join(" ")
+
 /** The mark out of `show env EP2_CONFIG`; `undefined` where the config that runs has none. */
 export const parseMark = (reply: string): string | undefined => /^EP2_CONFIG=(.*)$/m.exec(reply)?.[1]
 
@@ -186,7 +193,7 @@ export const parseServers = (reply: string, stats: ReadonlyMap<string, Stat>): R
  * as the placeholder. `-` is a host name that was never resolved.
  */
 const serverEndpoint = (address: string, port: number): Endpoint | undefined =>
-  address === "-" || address === "" ? undefined : { address: address.toLowerCase(), port }
+  address === "-" || address === "" ? undefined : { address: canonicalAddress(address) ?? address, port }
 
 /** Whether a server of ep2's is on its way in or out, so that its sessions must be known. */
 export const isAnyMoving = (servers: ReadonlyArray<Server>): boolean =>

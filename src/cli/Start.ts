@@ -1,0 +1,74 @@
+/**
+ * `ep2 start`: waits for its turn, brings HAProxy to where the source wants it,
+ * and keeps it there until a signal.
+ */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { Cause, Console, Effect, Schema } from "effect"
+import { Command } from "effect/cli"
+import * as Bootstrap from "../controller/Bootstrap.ts"
+import * as Controller from "../controller/Controller.ts"
+import * as Lock from "../controller/Lock.ts"
+import * as Settings from "../settings/Settings.ts"
+import * as ConfFlag from "./ConfFlag.ts"
+import { exitCodes } from "./exitCodes.ts"
+import * as Live from "./Live.ts"
+import * as Log from "./Log.ts"
+import { version } from "./version.ts"
+
+/** Ends the process with one message and an exit code that systemd and scripts can tell apart. */
+export class Stop extends Schema.TaggedError<Stop>()("Stop", {
+  message: Schema.String,
+  exitCode: Schema.Int
+}) {}
+
+const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
+  new Stop({ message: error.message, exitCode })
+
+/** Runs until it is interrupted. Whatever keeps it from that is said on standard error, and in the log if there is one. */
+export const run = Effect.fn("Start.run")(
+  function* (conf: string) {
+    const { settings, warnings } = yield* Settings.load(conf).pipe(
+      Effect.provide(NodeFileSystem.layer),
+      Effect.mapError(stopWith(exitCodes.badConfig))
+    )
+    const unsupported = Live.unsupported(settings)
+    if (unsupported.length > 0)
+      return yield* new Stop({ message: unsupported.join("\n"), exitCode: exitCodes.badConfig })
+    const log = yield* Log.make(settings.log).pipe(Effect.mapError(stopWith(exitCodes.badConfig)))
+    return yield* daemon(settings, warnings).pipe(
+      Effect.tapCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logFatal(words(cause)))),
+      Effect.onInterrupt(() => Effect.logInfo("stopped; HAProxy goes on serving")),
+      Effect.provide(log)
+    )
+  },
+  Effect.scoped,
+  Effect.tapCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.void : Console.error(`ep2: ${words(cause)}`)))
+)
+
+/** An error that we know says what there is to say; anything else is a defect of ep2, whose trace is needed. */
+const words = (cause: Cause.Cause<Stop>): string => {
+  const error = Cause.squash(cause)
+  return error instanceof Stop ? error.message : `defect: ${Cause.pretty(cause)}`
+}
+
+const daemon = Effect.fnUntraced(function* (settings: Settings.Settings, warnings: ReadonlyArray<string>) {
+  yield* Effect.logInfo(`ep2 ${version} starts: ${settings.file}, pid ${process.pid}, Node ${process.versions.node}`)
+  for (const warning of warnings) yield* Effect.logWarning(warning)
+  const { haproxy, lock } = settings
+  yield* Lock.acquire({ dir: lock.dir, configFile: haproxy.configFile, retryEvery: lock.retryInterval }).pipe(
+    Effect.mapError(stopWith(exitCodes.lock))
+  )
+  const backends = Live.backendsOf(settings)
+  return yield* Effect.gen(function* () {
+    yield* Bootstrap.run(backends).pipe(Effect.mapError(stopWith(exitCodes.bootstrap)))
+    yield* Effect.logInfo(`following the source of ${backends.map(({ name }) => name).join(", ")}`)
+    return yield* Controller.run(backends)
+  }).pipe(Effect.provide(Live.layer(settings)))
+}, Effect.scoped)
+
+export const command = Command.make("start", { conf: ConfFlag.conf }, ({ conf }) => run(conf)).pipe(
+  Command.withDescription("Keep HAProxy in step with the source until TERM or INT; HAProxy then goes on serving"),
+  Command.withExamples([
+    { command: "ep2 start --conf /etc/ep2/ep2.conf", description: "Run in the foreground, as systemd wants it" }
+  ])
+)

@@ -1,0 +1,115 @@
+/**
+ * From nothing to a HAProxy that serves what is wanted: the first answer of each
+ * source, the config file with its pool of slots, and HAProxy started or, where
+ * it runs something else, reloaded. A HAProxy that runs what would be rendered
+ * is left alone.
+ */
+import { Effect, Schedule } from "effect"
+import * as Guard from "../domain/Guard.ts"
+import { type DesiredState, type Endpoint, endpointKey, isPlaceholder, slotNumber } from "../domain/State.ts"
+import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
+import * as EndState from "../haproxy/EndState.ts"
+import { Haproxy } from "../haproxy/Haproxy.ts"
+import { Reloader } from "../haproxy/Reloader.ts"
+import * as ServerRegion from "../haproxy/ServerRegion.ts"
+import { type BackendServers, type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import { Fetcher } from "../orchestrator/Fetcher.ts"
+import { ConfigWriter } from "./ConfigWriter.ts"
+import { type BackendOptions, Reconciler } from "./Reconciler.ts"
+import * as Report from "./Report.ts"
+
+/** What keeps ep2 from starting its loop. A HAProxy that runs goes on as it is. */
+export type BootstrapError = RenderError | ReloadError
+
+/** Under a second to a minute, with jitter: the bootstrap waits for its source as long as it takes. */
+const fetchRetries = Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("1 minute")]).pipe(
+  Schedule.jittered
+)
+
+/** Brings HAProxy to where the loop takes over. Waits for the sources without limit. */
+export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray<BackendOptions>) {
+  const renderer = yield* TemplateRenderer
+  const file = yield* ConfigFile
+  const reloader = yield* Reloader
+  const writer = yield* ConfigWriter
+  const reconciler = yield* Reconciler
+
+  const answers = yield* Effect.forEach(backends, firstAnswer, { concurrency: "unbounded" })
+  const onDisk = (yield* file.read) ?? ""
+  const servers = yield* Effect.forEach(backends, (options, index) => firstServers(options, answers[index]!, onDisk))
+  const rendered = yield* renderer.render(servers)
+
+  const { answering, isRunning } = yield* reloader.state
+  if (answering.length > 0 && answering.every(({ mark }) => mark === rendered.mark)) {
+    yield* Effect.logInfo("HAProxy already runs this template with these settings: no reload")
+  } else {
+    yield* file.install(rendered)
+    const pids = answering.map(({ pid }) => pid).join(", ")
+    yield* Effect.logInfo(
+      isRunning ? `HAProxy runs another configuration: reloading it (pid ${pids})` : "HAProxy does not run: starting it"
+    )
+    const { leaving } = yield* isRunning ? reloader.reload(rendered.mark) : reloader.start(rendered.mark)
+    if (leaving.length > 0)
+      yield* Effect.logInfo(`the HAProxy of before finishes its sessions: pid ${leaving.join(", ")}`)
+  }
+  yield* Effect.forEach(servers, writer.offer, { discard: true })
+  yield* Effect.forEach(answers, reconciler.remember, { discard: true })
+})
+
+/** The first answer of a source, waited for. Meanwhile a HAProxy that runs is left alone. */
+const firstAnswer = Effect.fnUntraced(
+  function* ({ name }: BackendOptions) {
+    const fetcher = yield* Fetcher
+    const standing = yield* Report.makeStanding
+    const ask = fetcher.fetch(name).pipe(
+      Effect.tapError((error) =>
+        standing.say(new Map([["source", `waiting for the source: ${error.message}`]]), () => "")
+      ),
+      Effect.retry(fetchRetries),
+      // The schedule has no end.
+      Effect.orDie
+    )
+    const answer = yield* ask
+    yield* standing.say(new Map(), () => "the source answers")
+    yield* Effect.logInfo(`the source names ${answer.wanted.length} endpoints`)
+    return answer
+  },
+  (effect, { name }) => Effect.annotateLogs(effect, { backend: name })
+)
+
+/** What the config file is to hold at first: what is wanted, under the names that HAProxy, or else the file, has for it. */
+const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answer: DesiredState, onDisk: string) {
+  const haproxy = yield* Haproxy
+  const observed = yield* haproxy.observe(options.name)
+  const [process] = observed.processes
+  const known: BackendServers =
+    process === undefined
+      ? { backend: options.name, servers: ServerRegion.read(onDisk, options.name) }
+      : {
+          backend: options.name,
+          servers: process.servers.flatMap(({ admin, endpoint, isMarked, name }) =>
+            endpoint === undefined || slotNumber(name) === undefined
+              ? []
+              : [{ name, endpoint, isDisabled: admin === "maint" && !isMarked }]
+          )
+        }
+  const served: ReadonlyArray<Endpoint> =
+    process === undefined
+      ? known.servers.flatMap(({ endpoint }) => (isPlaceholder(endpoint) ? [] : [endpoint]))
+      : Guard.served(observed)
+  const { desired, held } = Guard.judge(answer, served, options.guard)
+  if (held.length > 0) {
+    yield* Effect.logWarning(`the source names no endpoint: the ${held.length} that are known stay`)
+  }
+  const { servers, unplaced } = EndState.fresh({
+    backend: options.name,
+    wanted: desired.wanted,
+    known,
+    nodeSlots: options.nodeSlots
+  })
+  if (unplaced.length > 0) {
+    const names = unplaced.map(({ endpoint }) => endpointKey(endpoint))
+    yield* Effect.logWarning(`node_slots = ${options.nodeSlots} has no slot for ${Report.someOf(names)}`)
+  }
+  return servers
+})
