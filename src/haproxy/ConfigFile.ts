@@ -6,8 +6,8 @@
 import { basename, dirname, join, resolve } from "node:path"
 import { Context, Duration, Effect, FileSystem, Layer, Option, Ref, Schema, Semaphore } from "effect"
 import type { PlatformError } from "effect/PlatformError"
-import * as CheckOutput from "./CheckOutput.ts"
 import { Commands } from "./Commands.ts"
+import * as ConfigProblem from "./ConfigProblem.ts"
 import type { Rendered } from "./TemplateRenderer.ts"
 
 /** A config did not get into HAProxy. What HAProxy serves goes on being served. */
@@ -32,7 +32,7 @@ export class ReloadError extends Schema.TaggedError<ReloadError>()("ReloadError"
     "Failed",
     "TimedOut"
   ]),
-  /** What was found, what was expected and what to do, in one line without a full stop. */
+  /** What was found, what was expected and what to do; a line for each thing that HAProxy refuses. */
   detail: Schema.String,
   /** What the program said, verbatim; empty when none ran. */
   output: Schema.String,
@@ -47,7 +47,7 @@ export class ReloadError extends Schema.TaggedError<ReloadError>()("ReloadError"
 
 /** A config text that HAProxy takes. */
 export interface Checked {
-  /** HAProxy's warnings, one each, verbatim but for the line of the template where it is known. */
+  /** HAProxy's warnings, a line each, at the template's lines where those are known. */
   readonly warnings: ReadonlyArray<string>
 }
 
@@ -57,7 +57,7 @@ export interface Installed extends Checked {
 }
 
 /** What is to be written: `Rendered`, or a text of which no template is known. */
-export type Config = Pick<Rendered, "text"> & Partial<Pick<Rendered, "templateLine">>
+export type Config = Pick<Rendered, "text"> & Partial<Pick<Rendered, "template" | "templateLine">>
 
 export class ConfigFile extends Context.Service<
   ConfigFile,
@@ -189,12 +189,24 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
         })
       )
     )
-    const said = { output: ended.output, file, shownAs: path, templateLine: config.templateLine }
-    if (ended.exitCode !== 0) {
-      const detail = `HAProxy refuses the config (haproxy -c, exit code ${ended.exitCode}): ${CheckOutput.firstError(said)}`
-      return yield* fail("ConfigInvalid", detail, { output: ended.output, candidate: file })
-    }
-    return { warnings: CheckOutput.warnings(said) } satisfies Checked
+    const templatePath = config.template ?? path
+    const problems = ConfigProblem.explain({
+      output: ended.output,
+      rendered: { text: config.text, templateLine: config.templateLine ?? ((line) => line) },
+      candidatePath: file,
+      templatePath
+    })
+    const lines = (level: ConfigProblem.ConfigProblem["level"]) =>
+      problems
+        .filter((problem) => problem.level === level)
+        .map(({ line, message }) => `${templatePath}${line === undefined ? "" : `:${line}`}: ${message}`)
+    if (ended.exitCode === 0) return { warnings: lines("warning") } satisfies Checked
+    const alerts = lines("alert")
+    const why = alerts.length > 0 ? alerts.join("\n") : `exit code ${ended.exitCode}: ${ended.output.trim()}`
+    return yield* fail("ConfigInvalid", `HAProxy refuses the config:\n${why}`, {
+      output: ended.output,
+      candidate: file
+    })
   })
 
   const check = Effect.fn("ConfigFile.check")(function* (config: Config) {

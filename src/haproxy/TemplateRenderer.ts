@@ -48,6 +48,8 @@ export interface BackendServers {
 }
 
 export interface Rendered {
+  /** Path of the template. */
+  readonly template: string
   /** The whole config file, ending in a line feed, with LF line ends throughout. */
   readonly text: string
   /** Hash over template and settings, but not over the servers: what `setenv EP2_CONFIG` in the text says. */
@@ -130,7 +132,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (given === undefined) return yield* Effect.die(new Error(`the servers of "${backend.name}" were not given`))
       regions.set(backend.name, ServerRegion.write(given, backend))
     }
-    return assemble(draft, regions, mark)
+    return { ...assemble(draft, regions, mark), template }
   })
 
   return TemplateRenderer.of({ render })
@@ -177,7 +179,7 @@ const assemble = (
   draft: LiquidTemplate.Draft,
   regions: ReadonlyMap<string, ReadonlyArray<string>>,
   mark: string
-): Rendered => {
+): Omit<Rendered, "template"> => {
   const lines: Array<string> = []
   const origins: Array<number> = []
   draft.lines.forEach(({ after, backend, before }, index) => {

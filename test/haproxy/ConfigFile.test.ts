@@ -2,7 +2,7 @@ import { chmod, chown, lstat, mkdir, readdir, readFile, stat, symlink, writeFile
 import { join } from "node:path"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, FileSystem, Layer, PlatformError } from "effect"
+import { Context, Effect, Fiber, FileSystem, Layer, PlatformError } from "effect"
 import { Commands } from "../../src/haproxy/Commands.ts"
 import { type Config, ConfigFile } from "../../src/haproxy/ConfigFile.ts"
 import * as Binaries from "../servers/Binaries.ts"
@@ -21,7 +21,11 @@ global
   setenv EP2_CONFIG ${mark}
 `
 const good: Config = { text: text("one") }
-const bad: Config = { text: `${text("two")}\n  bogus\n`, templateLine: (line) => line + 100 }
+const bad: Config = {
+  text: `${text("two")}\n  bogus\n`,
+  template: "/etc/ep2/web.template",
+  templateLine: (line) => line + 100
+}
 
 describe.each(Binaries.haproxyVersions())("ConfigFile with HAProxy %s", (version) => {
   it.live("refuses a config that HAProxy refuses, in its words and with the template's line", () =>
@@ -34,7 +38,7 @@ describe.each(Binaries.haproxyVersions())("ConfigFile with HAProxy %s", (version
       assert.equal(error.reason, "ConfigInvalid")
       assert.match(
         error.message,
-        /haproxy\.cfg:13\] ?: unknown keyword 'bogus' in 'global' section \(line 113 of the template\)$/
+        /refuses the config:\n\/etc\/ep2\/web\.template:113: unknown keyword 'bogus' in 'global' section/
       )
       assert.notInclude(error.message, "\n")
       assert.include(error.output, "unknown keyword 'bogus'")
@@ -245,8 +249,7 @@ const make = Effect.fnUntraced(function* (version: Binaries.HaproxyVersion = "2.
 
 const service = (configFile: string, binary = Binaries.haproxy("2.6"), fileSystem = NodeFileSystem.layer) =>
   Layer.build(ConfigFile.layer({ configFile, binary }).pipe(Layer.provide([Commands.layer, fileSystem]))).pipe(
-    Effect.map((context) => Effect.provide(ConfigFile, context)),
-    Effect.flatten
+    Effect.map((context) => Context.get(context, ConfigFile))
   )
 
 const list = (folder: string) => Effect.promise(async () => (await readdir(folder)).sort())
