@@ -147,7 +147,10 @@ describe.each(World.versions)("Consul to HAProxy %s", (version) => {
         Effect.map(traffic.report, ({ byServer }) => (byServer.b ?? 0) > 20)
       )
       assert.deepStrictEqual((yield* traffic.stop).failures, [])
-      assert.match(ep2.output(), /HAProxy is there: pid/)
+      yield* World.eventually(
+        "the log says who is there",
+        Effect.sync(() => /HAProxy: pid|HAProxy is there: pid/.test(ep2.output()))
+      )
     }).pipe(Effect.provide(ConsulServer.layer()))
   )
 })

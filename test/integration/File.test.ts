@@ -184,7 +184,10 @@ describe.each(World.versions)("a file to HAProxy %s", (version) => {
       const all = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
       yield* want(world, all.slice(0, 3))
       const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 2))
+      yield* World.eventually(
+        "two are served",
+        Effect.map(world.served(), (served) => Object.keys(served).length === 2)
+      )
       yield* logs(ep2, /no free slot for 1 of 3 endpoints/)
       const traffic = yield* Traffic.start({ port: world.port })
 
