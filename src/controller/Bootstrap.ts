@@ -39,11 +39,12 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
   const servers = yield* Effect.forEach(backends, (options, index) => firstServers(options, answers[index]!, onDisk))
   const rendered = yield* renderer.render(servers)
 
+  yield* Effect.forEach(servers, writer.offer, { discard: true })
   const { answering, isRunning } = yield* reloader.state
   if (answering.length > 0 && answering.every(({ mark }) => mark === rendered.mark)) {
     yield* Effect.logInfo("HAProxy already runs this template with these settings: no reload")
   } else {
-    yield* file.install(rendered)
+    yield* writer.write
     const pids = answering.map(({ pid }) => pid).join(", ")
     yield* Effect.logInfo(
       isRunning ? `HAProxy runs another configuration: reloading it (pid ${pids})` : "HAProxy does not run: starting it"
@@ -52,7 +53,6 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
     if (leaving.length > 0)
       yield* Effect.logInfo(`the HAProxy of before finishes its sessions: pid ${leaving.join(", ")}`)
   }
-  yield* Effect.forEach(servers, writer.offer, { discard: true })
   yield* Effect.forEach(answers, reconciler.remember, { discard: true })
 })
 

@@ -33,6 +33,7 @@ const make = Effect.fnUntraced(function* (options: {
   const renderer = yield* TemplateRenderer
   const file = yield* ConfigFile
   const standing = yield* Report.makeStanding
+  const warnings = yield* Report.makeStanding
   const latest = yield* Ref.make<ReadonlyMap<string, BackendServers>>(new Map())
   const isStale = yield* Ref.make(false)
   const wake = yield* Queue.sliding<void>(1)
@@ -50,11 +51,13 @@ const make = Effect.fnUntraced(function* (options: {
     const all = options.backends.flatMap((name) => known.get(name) ?? [])
     if (all.length < options.backends.length) return
     yield* Ref.set(isStale, false)
-    yield* renderer.render(all).pipe(
+    const installed = yield* renderer.render(all).pipe(
       Effect.flatMap(file.install),
-      Effect.tap(({ isChanged }) => (isChanged ? Effect.logDebug("config file written") : Effect.void)),
       Effect.onError(() => Ref.set(isStale, true))
     )
+    if (!installed.isChanged) return
+    yield* Effect.logDebug("config file written")
+    yield* warnings.say(new Map(installed.warnings.map((one) => [one, one])), (one) => `no longer: ${one}`)
   }).pipe(Effect.withSpan("ConfigWriter.write"))
 
   const attempt = Effect.gen(function* () {
