@@ -120,18 +120,25 @@ describe("Plan.make is safe: for every pair of states,", () => {
   })
 
   property(
-    "the only server of a wanted endpoint in a process is not drained while it serves",
-    ({ observed, plan, wanted }) => {
-      const keys = new Set(wanted.map(({ endpoint }) => endpointKey(endpoint)))
+    "the only server of a wanted endpoint in a process is drained only alone, and only for another one to have its own",
+    ({ observed, plan }) => {
       for (const { servers, socket } of observed.processes) {
         const serving = servers.filter(
           (one) => slotNumber(one.name) !== undefined && one.admin === "ready" && !one.isMarked && one.health !== "down"
         )
-        for (const server of serving) {
-          const key = keyOf(server)
-          if (key === undefined || !keys.has(key) || serving.filter((one) => keyOf(one) === key).length > 1) continue
-          const action = plan.actions.find((one) => one.socket === socket && one.server === server.name)
-          assert.isUndefined(action, `${socket} ${server.name} ${key}`)
+        const actions = plan.actions.filter((one) => one.socket === socket)
+        for (const { endpoint, server } of plan.placed) {
+          const key = endpointKey(endpoint)
+          const on = serving.filter((one) => keyOf(one) === key)
+          const isDrained = on.length === 1 && actions.some((one) => one._tag === "Drain" && one.server === on[0]!.name)
+          if (!isDrained) continue
+          const own = servers.find(({ name }) => name === server)!
+          assert.isFalse(keyOf(own) === key || isOnPlaceholder(own), `${socket} ${key}`)
+          assert.deepStrictEqual(
+            actions.filter(({ _tag }) => _tag === "Arrive" || _tag === "Resume"),
+            []
+          )
+          assert.isTrue(serving.length > 1 || own.admin !== "ready" || own.health === "down", `${socket} ${key}`)
         }
       }
     }

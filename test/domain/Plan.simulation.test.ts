@@ -16,7 +16,7 @@ const AnyPool = Schema.Struct({
   count: Schema.Literals([1, 2, 3]),
   served: AnyNames,
   /** How far the names of each process are turned against those of the one before. */
-  turned: Schema.Literals([0]),
+  turned: Schema.Literals([0, 0, 0, 1, 2]),
   hasCheck: Schema.Boolean
 })
 

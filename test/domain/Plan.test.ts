@@ -317,6 +317,16 @@ describe("Plan.make", () => {
     ])
   })
 
+  it("does nothing to a server without an address, which HAProxy would make ready while it refuses another one", () => {
+    for (const admin of ["ready", "drain", "maint"] as const) {
+      for (const isMarked of [true, false]) {
+        const plan = make([], observed([server(1, { endpoint: undefined, admin, isMarked })]))
+        assert.deepStrictEqual(plan.actions, [])
+        assert.isTrue(Plan.isSettled(plan))
+      }
+    }
+  })
+
   it("plans nothing but to report where no process was ever seen", () => {
     const state: ObservedState = {
       backend: "web",

@@ -130,7 +130,8 @@ export class Simulated {
       const isOnItsWay = after.servers.some((one) => endpointKey(one.endpoint) === key && isComing(one))
       assert.isFalse(isOnItsWay, `a wanted endpoint loses its traffic before its other server has it: ${why}`)
     }
-    assert.isAtMost(lost.length, 1, `more than one wanted endpoint is without traffic: ${why}`)
+    // One that moves to its name elsewhere, and one before it that is not up again yet.
+    assert.isAtMost(lost.length, 2, `more than two wanted endpoints are without traffic: ${why}`)
     after.servers.forEach((server, index) => {
       const old = before.servers[index]!
       if (slotNumber(server.name) === undefined) assert.strictEqual(server, old, `not ep2's server: ${why}`)

@@ -23,7 +23,10 @@ describe("State.endpoint", () => {
     ["fd00::1", "fd00::1"],
     ["::ffff:10.0.0.1", "10.0.0.1"],
     ["::FFFF:0a00:0001", "10.0.0.1"],
-    ["64:ff9b::192.0.2.1", "64:ff9b::c000:201"]
+    ["64:ff9b::192.0.2.1", "64:ff9b::c000:201"],
+    ["::1.2.3.4", "::102:304"],
+    ["ff::1", "ff::1"],
+    ["fe8::1", "fe8::1"]
   ] as const
   for (const [address, expected] of canonical) {
     it(`reads ${address} as ${expected}`, () => {
@@ -45,6 +48,9 @@ describe("State.endpoint", () => {
     ["10.0.0.1\n", notAnAddress],
     ["10.0.0.1\nset server web/node2 state maint", notAnAddress],
     ["10.0.0.1;show info", notAnAddress],
+    ["10.0.0.01", notAnAddress],
+    ["010.0.0.1", notAnAddress],
+    ["10.0.00.1", notAnAddress],
     ["0x0a.0.0.1", notAnAddress],
     ["167772161", notAnAddress],
     ["١٠.0.0.1", notAnAddress],
@@ -109,6 +115,7 @@ const AnyAddress = Schema.Array(
     "224",
     "255",
     "256",
+    "01",
     ".",
     ".",
     ":",

@@ -150,6 +150,7 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
     assert.match(info, new RegExp(`^Version: ${version.replace(".", "\\.")}\\.`, "m"))
     assert.strictEqual(RuntimeApi.parseMark(recorded(version, "show-mark").reply), "0123456789abcdef")
     assert.isUndefined(RuntimeApi.parseMark(recorded(version, "show-mark-none").reply))
+    assert.match(RuntimeApi.parseIdentity(info), /^\d+ fixture \d*$/)
   })
 
   const servers = (name: "" | "-changed", stats: boolean) => {
@@ -201,6 +202,10 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
     assert.deepStrictEqual(facts(all.get("node7")), ["ready", "full", "check", "unproven", 0])
     assert.strictEqual(all.get("node8")?.admin, "drain")
     assert.strictEqual(servers("-changed", false).get("node7")?.health, "up")
+  })
+
+  it("gives an address in ep2's own spelling, whatever HAProxy's is", () => {
+    assert.deepStrictEqual(servers("-changed", false).get("node6")?.endpoint, { address: "::102:304", port: 80 })
   })
 
   it("gives no servers for a backend without any", () => {
