@@ -46,7 +46,7 @@ export const layer = (settings: Settings) => {
   const edges = Layer.mergeAll(
     HaproxySocket.layer({ sockets: haproxy.sockets }),
     ConfigFile.layer(haproxy),
-    TemplateRenderer.layer({ templateFile: haproxy.templateFile, backends })
+    TemplateRenderer.layer({ templateFile: haproxy.templateFile, backends, sockets: haproxy.sockets })
   ).pipe(Layer.provideMerge(Commands.layer), Layer.provideMerge(NodeServices.layer))
   const services = Layer.mergeAll(
     Haproxy.layer({ placeholder: EndState.placeholder }),

@@ -24,26 +24,35 @@ export class Stop extends Schema.TaggedError<Stop>()("Stop", {
 const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
   new Stop({ message: error.message, exitCode })
 
-/** Runs until it is interrupted. Whatever keeps it from that is said on standard error, and in the log if there is one. */
-export const run = Effect.fn("Start.run")(
-  function* (conf: string) {
-    const { settings, warnings } = yield* Settings.load(conf).pipe(
-      Effect.provide(NodeFileSystem.layer),
-      Effect.mapError(stopWith(exitCodes.badConfig))
-    )
-    const unsupported = Live.unsupported(settings)
-    if (unsupported.length > 0)
-      return yield* new Stop({ message: unsupported.join("\n"), exitCode: exitCodes.badConfig })
-    const log = yield* Log.make(settings.log).pipe(Effect.mapError(stopWith(exitCodes.badConfig)))
-    return yield* daemon(settings, warnings).pipe(
-      Effect.tapCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logFatal(words(cause)))),
-      Effect.onInterrupt(() => Effect.logInfo("stopped; HAProxy goes on serving")),
-      Effect.provide(log)
-    )
-  },
-  Effect.scoped,
-  Effect.tapCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.void : Console.error(`ep2: ${words(cause)}`)))
-)
+/** Runs until it is interrupted. What keeps it from that is said in the log, and on standard error if that is elsewhere. */
+export const run = Effect.fn("Start.run")(function* (conf: string) {
+  const { log, settings, warnings } = yield* prepare(conf).pipe(
+    Effect.tapError((stop) => sayOnStandardError(stop.message))
+  )
+  return yield* daemon(settings, warnings).pipe(
+    Effect.onInterrupt(() => Effect.logInfo("stopped; HAProxy goes on serving")),
+    Effect.tapCause((cause) => {
+      if (Cause.hasInterruptsOnly(cause)) return Effect.void
+      const why = words(cause)
+      return Effect.andThen(Effect.logFatal(why), settings.log.file === "-" ? Effect.void : sayOnStandardError(why))
+    }),
+    Effect.provide(log)
+  )
+}, Effect.scoped)
+
+const sayOnStandardError = (why: string) => Console.error(`ep2: ${why}`)
+
+/** The settings, and the log that they name. */
+const prepare = Effect.fnUntraced(function* (conf: string) {
+  const { settings, warnings } = yield* Settings.load(conf).pipe(
+    Effect.provide(NodeFileSystem.layer),
+    Effect.mapError(stopWith(exitCodes.badConfig))
+  )
+  const unsupported = Live.unsupported(settings)
+  if (unsupported.length > 0) return yield* new Stop({ message: unsupported.join("\n"), exitCode: exitCodes.badConfig })
+  const log = yield* Log.make(settings.log).pipe(Effect.mapError(stopWith(exitCodes.badConfig)))
+  return { settings, warnings, log }
+})
 
 /** An error that we know says what there is to say; anything else is a defect of ep2, whose trace is needed. */
 const words = (cause: Cause.Cause<Stop>): string => {

@@ -31,6 +31,9 @@ export interface BackendOptions {
 /** How often a server that is on its way in or out is looked at. */
 const movingInterval = Duration.millis(250)
 
+/** After something went wrong, a wake is not answered before this. */
+const leastPause = Duration.millis(100)
+
 /** Passes in a row that may follow each other at once, each looking at what the one before did. */
 const maxFollowUps = 8
 
@@ -63,7 +66,7 @@ type Wake = "source" | "process"
 const keepLevel = Effect.fnUntraced(function* ({ interval, name }: BackendOptions, wake: Queue.Queue<Wake>) {
   const reconciler = yield* Reconciler
   const standing = yield* Report.makeStanding
-  const isCurrent = yield* Latch.make(false)
+  const hasAsked = yield* Latch.make(false)
 
   const passes = Effect.gen(function* () {
     let retries = yield* Schedule.toStep(backoff)
@@ -71,12 +74,11 @@ const keepLevel = Effect.fnUntraced(function* ({ interval, name }: BackendOption
     let nextFetch = 0
     while (true) {
       const before = yield* Clock.currentTimeMillis
-      const outcome = yield* reconciler.pass(name, { fetch: before >= nextFetch })
+      const fetch = before >= nextFetch
+      const outcome = yield* reconciler.pass(name, { fetch })
       yield* standing.say(errorFacts(outcome.errors), over)
-      if (outcome.hasFetched) {
-        nextFetch = before + Duration.toMillis(interval)
-        yield* isCurrent.open
-      }
+      if (outcome.hasFetched) nextFetch = before + Duration.toMillis(interval)
+      if (fetch) yield* hasAsked.open
       followUps = outcome.hasActed && outcome.errors.length === 0 ? followUps + 1 : 0
 
       const now = yield* Clock.currentTimeMillis
@@ -92,12 +94,14 @@ const keepLevel = Effect.fnUntraced(function* ({ interval, name }: BackendOption
         else if (followUps > 0 && followUps <= maxFollowUps) pause = Duration.zero
         else if (outcome.plan.isMoving) pause = Duration.min(pause, movingInterval)
       }
+      // However often it is woken, what just went wrong is not tried again at once.
+      if (outcome.errors.length > 0) yield* Effect.sleep(leastPause)
       const woken = yield* Queue.take(wake).pipe(Effect.timeoutOption(pause))
       if (Option.contains(woken, "source")) nextFetch = 0
     }
   })
 
-  return yield* Effect.all([passes, watchSource(name, interval, isCurrent, wake)], {
+  return yield* Effect.all([passes, watchSource(name, interval, hasAsked, wake)], {
     concurrency: "unbounded",
     discard: true
   }).pipe(Effect.annotateLogs({ backend: name }))
@@ -107,14 +111,14 @@ const keepLevel = Effect.fnUntraced(function* ({ interval, name }: BackendOption
 const watchSource = Effect.fnUntraced(function* (
   backend: string,
   interval: Duration.Duration,
-  isCurrent: Latch.Latch,
+  hasAsked: Latch.Latch,
   wake: Queue.Queue<Wake>
 ) {
   const fetcher = yield* Fetcher
   return yield* Effect.gen(function* () {
-    yield* isCurrent.await
+    yield* hasAsked.await
     yield* fetcher.awaitChange(backend)
-    yield* isCurrent.close
+    yield* hasAsked.close
     yield* Queue.offer(wake, "source")
   }).pipe(
     // A watch that breaks costs nothing but its speed: the passes ask the source each interval all the same.

@@ -9,14 +9,18 @@ import type { Flaw } from "./LiquidFlaw.ts"
 import { type Draft, nodesOf } from "./LiquidTemplate.ts"
 
 /** The first thing that is wrong with a rendered template; `undefined` when nothing is. */
-export const firstFlaw = (draft: Draft, backends: ReadonlyArray<string>): Flaw | undefined => {
+export const firstFlaw = (
+  draft: Draft,
+  backends: ReadonlyArray<string>,
+  sockets: ReadonlyArray<string>
+): Flaw | undefined => {
   const lines = draft.lines.map(({ after, before }) => `${before}${after}`)
   const config: Config = { draft, lines, sections: ConfigText.sections(lines), backends }
   for (const backend of backends) {
     const flaw = missingBackend(config, backend) ?? misplaced(config, backend) ?? reservedName(config, backend)
     if (flaw !== undefined) return flaw
   }
-  return foreignMark(config)
+  return foreignMark(config) ?? missingSocket(config, sockets)
 }
 
 interface Config {
@@ -100,4 +104,29 @@ const foreignMark = (config: Config): Flaw | undefined => {
   return index === -1
     ? undefined
     : at(config, index, "EP2_CONFIG is what ep2 knows its config by, and ep2 sets it itself: remove this line")
+}
+
+/**
+ * A socket of `haproxy_socket_file` that HAProxy would not open, or not for
+ * changes. Nothing is said where the template leaves it open: variables in an
+ * address, or a prefix for all of them.
+ */
+const missingSocket = (config: Config, sockets: ReadonlyArray<string>): Flaw | undefined => {
+  const words = config.lines.map((line) => ConfigText.split(line).words)
+  const found = words.flatMap(([first, second, address = "", ...more], index) =>
+    first === "stats" && second === "socket" ? [{ address: address.replace(/^unix@/, ""), more, index }] : []
+  )
+  const isOpen = found.some(({ address }) => address.includes("$")) || words.some(([first]) => first === "unix-bind")
+  for (const socket of isOpen ? [] : sockets) {
+    const write = `"stats socket ${socket} mode 600 level admin expose-fd listeners" in the global section`
+    const stats = found.find(({ address }) => address === socket)
+    if (stats === undefined) {
+      const has = found.length === 0 ? "no stats socket at all" : found.map(({ address }) => address).join(", ")
+      return { detail: `has no stats socket ${socket}, which haproxy_socket_file names, it has ${has}: write ${write}` }
+    }
+    if (stats.more[stats.more.indexOf("level") + 1] !== "admin") {
+      return at(config, stats.index, `the stats socket ${socket} does not let ep2 change servers: write ${write}`)
+    }
+  }
+  return undefined
 }

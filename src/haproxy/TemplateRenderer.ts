@@ -79,6 +79,8 @@ export class TemplateRenderer extends Context.Service<
     readonly templateFile: string
     /** In the order of `ep2.conf`: `{{ nodes }}` is the first one's. */
     readonly backends: ReadonlyArray<BackendOptions>
+    /** `haproxy_socket_file`: what the template must let HAProxy open. None: not looked at. */
+    readonly sockets?: ReadonlyArray<string>
   }) => Layer.effect(TemplateRenderer, make(options))
 }
 
@@ -90,10 +92,11 @@ const maxBytes = 16 * 1024 * 1024
 interface Options {
   readonly templateFile: string
   readonly backends: ReadonlyArray<BackendOptions>
+  readonly sockets?: ReadonlyArray<string>
 }
 
 const make = Effect.fnUntraced(function* (options: Options) {
-  const { backends, templateFile: template } = options
+  const { backends, sockets = [], templateFile: template } = options
   const names = backends.map(({ name }) => name)
   const fs = yield* FileSystem.FileSystem
   const compiled = yield* Ref.make<
@@ -123,7 +126,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const render = Effect.fn("TemplateRenderer.render")(function* (servers: ReadonlyArray<BackendServers>) {
     const source = yield* read
     const draft = yield* Effect.fromResult(Result.mapError((yield* compile(source)).render(names), fail))
-    const flaw = TemplateCheck.firstFlaw(draft, names) ?? backends.map(unusableOptions).find((one) => one !== undefined)
+    const flaw =
+      TemplateCheck.firstFlaw(draft, names, sockets) ?? backends.map(unusableOptions).find((one) => one !== undefined)
     if (flaw !== undefined) return yield* fail(flaw)
     const mark = markOf(source, backends)
     const regions = new Map<string, ReadonlyArray<string>>()
