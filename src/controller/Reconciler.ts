@@ -96,7 +96,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const { desired, held } = Guard.judge(answer, Guard.served(observed), options.guard)
     const nowMillis = yield* Clock.currentTimeMillis
     const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis })
-    yield* Report.logArrivals(plan, memory.plan, nowMillis)
+    if (options.plan.prove) yield* Report.logProven(plan, memory.plan, nowMillis)
     memory.plan = plan.memory
     yield* standing.say(Report.standingFacts(answer, held, plan, observed), Report.over)
     yield* Report.logActions(plan, observed)

@@ -54,15 +54,15 @@ export const logActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed
   }
 })
 
-/** Logs which endpoints that were on their way take traffic now, in every process that could be observed. */
-export const logArrivals = Effect.fnUntraced(function* (plan: Plan.Plan, before: Plan.Memory, nowMillis: number) {
+/** Logs which endpoints on their way have passed their checks, in every process that could be observed. */
+export const logProven = Effect.fnUntraced(function* (plan: Plan.Plan, before: Plan.Memory, nowMillis: number) {
   for (const { endpoint, server } of plan.placed) {
     const key = endpointKey(endpoint)
     const since = before.arrivals.get(key)
     if (since === undefined || plan.memory.arrivals.get(key) !== undefined) continue
-    yield* Effect.logInfo(`is up, ${((nowMillis - since) / 1000).toFixed(2)} s after it was first wanted`).pipe(
-      Effect.annotateLogs({ server, endpoint: key })
-    )
+    yield* Effect.logInfo(
+      `passes its checks, ${((nowMillis - since) / 1000).toFixed(2)} s after it was first wanted`
+    ).pipe(Effect.annotateLogs({ server, endpoint: key }))
   }
 })
 
