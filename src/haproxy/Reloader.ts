@@ -105,10 +105,18 @@ export interface SystemdOptions extends BinaryOptions {
   readonly service: string
 }
 
-const pollEvery = Schedule.spaced("15 millis")
+const pollEvery = Duration.millis(15)
+
+/** How often a reload looks whether the old masters have left, before it reports them as leaving. */
+const briefly = Schedule.max([Schedule.spaced(pollEvery), Schedule.recurs(12)])
 
 /** After that a master that did not leave gets its signal again. */
 const nudgeAfter = Duration.seconds(1)
+
+/** What the sockets say now. */
+type Looked = Pick<State, "answering" | "silent">
+
+const pidsOf = ({ answering }: Looked): string => answering.map(({ pid, socket }) => `${socket} ${pid}`).join()
 
 /** HAProxy before a reload. */
 interface Before {
@@ -144,16 +152,33 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
       if (Result.isSuccess(reply)) answering.push(reply.success)
       else silent.push({ socket: haproxy.sockets[index]!, detail: reply.failure })
     }
-    return { answering, silent }
+    return { answering, silent } satisfies Looked
   })
 
-  const before = Effect.gen(function* () {
-    const { answering, silent } = yield* look
+  const withMasters = Effect.fnUntraced(function* (looked: Looked) {
     const masters = yield* MasterProcess.find(
       ours,
-      answering.map(({ pid }) => pid)
+      looked.answering.map(({ pid }) => pid)
     )
-    return { answering, silent, masters }
+    return { ...looked, masters }
+  })
+
+  /**
+   * Two looks that agree. Just after a reload an old worker may still take a
+   * connection off the socket that it shares with the new one, and be gone before
+   * anybody can tell whose it was (seen on 2.2).
+   */
+  const settled = Effect.gen(function* () {
+    let last = yield* look
+    for (let round = 0; round < 20; round++) {
+      yield* Effect.sleep(pollEvery)
+      const next = yield* look
+      const parents = yield* Effect.forEach(next.answering, ({ pid }) => MasterProcess.parentOf(pid))
+      const isSame = pidsOf(last) === pidsOf(next)
+      last = next
+      if (isSame && !parents.includes(undefined)) break
+    }
+    return last
   })
 
   const refuseConflicts = Effect.fnUntraced(function* ({ answering, masters }: Before) {
@@ -184,16 +209,18 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
   const awaitReady = Effect.fnUntraced(function* (mark: string, from: Before) {
     const last = yield* Ref.make<ReadonlyArray<Answering | Silent>>([])
     const ready = Effect.gen(function* () {
-      const { answering, silent } = yield* look
-      yield* Ref.set(last, [...silent, ...answering.filter((one) => !isNew(mark, from)(one))])
-      const isDone = silent.length === 0 && answering.every(isNew(mark, from)) && (yield* isListed(from, answering))
-      return isDone ? Option.some(answering) : Option.none()
-    }).pipe(
-      Effect.repeat({ until: Option.isSome, schedule: pollEvery }),
-      Effect.timeoutOption(readyTimeout),
-      Effect.map(Option.flatten)
-    )
-    const answering = yield* ready
+      // Twice in a row: an old worker may answer in between, until it has read its signal.
+      let inRow = 0
+      while (true) {
+        const { answering, silent } = yield* look
+        yield* Ref.set(last, [...silent, ...answering.filter((one) => !isNew(mark, from)(one))])
+        const isDone = silent.length === 0 && answering.every(isNew(mark, from)) && (yield* isListed(from, answering))
+        inRow = isDone ? inRow + 1 : 0
+        if (inRow === 2) return answering
+        yield* Effect.sleep(pollEvery)
+      }
+    })
+    const answering = yield* Effect.timeoutOption(ready, readyTimeout)
     if (Option.isSome(answering)) return answering.value
     return yield* new ReloadError({
       configFile: configFile.path,
@@ -224,7 +251,7 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
     )
     const old = from.masters.filter((one) => !now.some(({ pid }) => pid === one.pid))
     return yield* Effect.filter(old, MasterProcess.isAlive).pipe(
-      Effect.repeat({ until: (alive) => alive.length === 0, schedule: Schedule.max([pollEvery, Schedule.recurs(12)]) })
+      Effect.repeat({ until: (alive) => alive.length === 0, schedule: briefly })
     )
   })
 
@@ -253,7 +280,7 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
   const inTurn = Effect.fnUntraced(function* (mark: string) {
     const now = yield* Clock.currentTimeMillis
     yield* Effect.sleep(Duration.millis(Math.max(0, (yield* Ref.get(notBefore)) - now)))
-    const from = yield* before
+    const from = yield* Effect.flatMap(settled, withMasters)
     const body = Effect.gen(function* () {
       if (from.masters.length + from.answering.length > 0) {
         yield* refuseConflicts(from)
@@ -268,7 +295,7 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
 
   const reload = (mark: string) => turn.withPermit(inTurn(mark)).pipe(Effect.withSpan("Reloader.reload"))
   return Reloader.of({
-    state: Effect.map(before, ({ answering, masters, silent }) => ({
+    state: Effect.map(Effect.flatMap(look, withMasters), ({ answering, masters, silent }) => ({
       isRunning: answering.length + masters.length > 0,
       answering,
       silent

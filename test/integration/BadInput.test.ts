@@ -35,7 +35,10 @@ const cases: ReadonlyArray<Case> = [
   { what: "no ep2.conf", spoil: ({ conf }) => rmSync(conf), exitCode: 2, says: [/ep2\.conf: there is no such file/] },
   {
     what: "a folder for ep2.conf",
-    spoil: ({ conf }) => (rmSync(conf), mkdirSync(conf)),
+    spoil: ({ conf }) => {
+      rmSync(conf)
+      mkdirSync(conf)
+    },
     exitCode: 2,
     says: [/this is a folder/]
   },
