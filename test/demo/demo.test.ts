@@ -108,7 +108,7 @@ describe("the demo", () => {
     90_000
   )
 
-  it.live.runIf(process.env.EP2_TEST_ALL === "1")(
+  it.live(
     "with --keep goes on after its summary, and ends as well as it went when it is stopped",
     () =>
       Effect.gen(function* () {

@@ -149,7 +149,9 @@ for (const version of Binaries.haproxyVersions()) {
           )
         )
         assert.deepStrictEqual((yield* one.ask(["show servers state web"])).length, 1)
-        assert.deepStrictEqual(yield* health, ["down", "down", "down", "down"])
+        // The one that is alive may have passed its checks by now.
+        const [deadInOne, , deadInOther] = yield* health
+        assert.deepStrictEqual([deadInOne, deadInOther], ["down", "down"])
         const proven = ["down", "up", "down", "up"]
         yield* health.pipe(
           Effect.delay("100 millis"),
