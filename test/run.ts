@@ -21,7 +21,10 @@ const args = process.argv.slice(2).filter((one) => one !== "--all")
 const isAll = process.argv.includes("--all")
 const limitMinutes = isAll ? 30 : 8
 const versions = process.env.EP2_HAPROXY_VERSIONS ?? (isAll ? "2.2,2.6,3.0,3.2" : "2.6,3.2")
-const servers = [...versions.split(",").map((version) => `haproxy-${version.trim()}`), "consul-1.8"]
+// 2.2 is always there: it is the one that has several processes (nbproc).
+const servers = [...new Set(["2.2", ...versions.split(",").map((version) => version.trim())])]
+  .map((version) => `haproxy-${version}`)
+  .concat("consul-1.8")
 const env = { ...process.env, EP2_HAPROXY_VERSIONS: versions, ...(isAll ? { EP2_TEST_ALL: "1" } : {}) }
 const width = "effect diagnostics".length
 

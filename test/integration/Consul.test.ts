@@ -131,6 +131,10 @@ describe.each(World.versions)("Consul to HAProxy %s", (version) => {
       const ep2 = yield* world.start()
       yield* serves(world, [a!])
 
+      yield* World.eventually(
+        "it follows",
+        Effect.sync(() => /following the source/.test(ep2.output()))
+      )
       for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
       yield* World.eventually(
         "the log says so",
