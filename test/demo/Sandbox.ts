@@ -83,8 +83,6 @@ defaults
     retries 3
     option redispatch 1
     retry-on all-retryable-errors
-    # A kept connection that a reload closes is said to be closed, so that no client asks on it again.
-    option idle-close-on-response
 
 frontend demo
     bind 127.0.0.1:${at.port}
