@@ -28,14 +28,26 @@ export type Fault =
   | { readonly kind: "truncate" }
   /** Sets headers of the answer; `undefined` removes one. */
   | { readonly kind: "headers"; readonly headers: Readonly<Record<string, string | undefined>> }
+  /** Changes the answer's body. */
+  | { readonly kind: "rewrite"; readonly change: (body: string) => string }
+
+/** A request, whole. */
+export interface Seen {
+  /** Path with query. */
+  readonly url: string
+  readonly headers: http.IncomingHttpHeaders
+  readonly body: string
+}
 
 export interface FaultProxy {
   readonly host: string
   readonly port: number
-  /** Holds from the next request on. */
-  readonly set: (fault: Fault) => Effect.Effect<void>
+  /** Holds from the next request on, for those that `only` picks; without it, for all. */
+  readonly set: (fault: Fault, only?: (request: Seen) => boolean) => Effect.Effect<void>
   /** Paths with queries of all requests so far, in the order of their arrival. */
   readonly requests: () => ReadonlyArray<string>
+  /** The same requests, whole. */
+  readonly seen: () => ReadonlyArray<Seen>
   /** How many connections are open to it now. */
   readonly connections: Effect.Effect<number>
 }
@@ -50,8 +62,9 @@ export const make = (upstream: { readonly host: string; readonly port: number })
       (proxy): FaultProxy => ({
         host: "127.0.0.1",
         port: proxy.port,
-        set: (fault) => Effect.promise(() => proxy.set(fault)),
-        requests: () => proxy.requests,
+        set: (fault, only) => Effect.promise(() => proxy.set(fault, only)),
+        requests: () => proxy.seen.map(({ url }) => url),
+        seen: () => proxy.seen,
         connections: Effect.promise(() => proxy.connections())
       })
     )
@@ -59,15 +72,18 @@ export const make = (upstream: { readonly host: string; readonly port: number })
 
 class Listener {
   port = 0
-  readonly requests: Array<string> = []
+  readonly seen: Array<Seen> = []
   private fault: Fault = { kind: "none" }
+  private only: (request: Seen) => boolean = () => true
   private readonly upstream: { readonly host: string; readonly port: number }
   private readonly server: http.Server
   private readonly used = new WeakSet<object>()
 
   private constructor(upstream: { readonly host: string; readonly port: number }) {
     this.upstream = upstream
-    this.server = http.createServer((request, response) => this.handle(request, response))
+    this.server = http.createServer((request, response) => {
+      this.handle(request, response).catch(() => response.destroy())
+    })
   }
 
   static async create(upstream: { readonly host: string; readonly port: number }): Promise<Listener> {
@@ -77,8 +93,9 @@ class Listener {
     return proxy
   }
 
-  async set(fault: Fault): Promise<void> {
+  async set(fault: Fault, only: (request: Seen) => boolean = () => true): Promise<void> {
     this.fault = fault
+    this.only = only
     if (fault.kind === "refuse") await this.close()
     else if (!this.server.listening) await this.listen()
   }
@@ -106,28 +123,31 @@ class Listener {
     })
   }
 
-  private handle(request: http.IncomingMessage, response: http.ServerResponse): void {
-    this.requests.push(request.url ?? "")
-    const fault = this.fault
+  private async handle(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const body = Buffer.concat(await request.toArray())
+    const seen = { url: request.url ?? "", headers: request.headers, body: body.toString("utf8") }
+    this.seen.push(seen)
+    const fault: Fault = this.only(seen) ? this.fault : { kind: "none" }
     const wasUsed = this.used.has(request.socket)
     this.used.add(request.socket)
     if (fault.kind === "reset" || (fault.kind === "resetKept" && wasUsed)) {
       request.socket.resetAndDestroy()
     } else if (fault.kind === "answer") {
       response.writeHead(fault.status, fault.headers).end(fault.body)
-    } else this.pass(request, response, fault)
+    } else this.pass(request, body, response, fault)
   }
 
-  private pass(request: http.IncomingMessage, response: http.ServerResponse, fault: Fault): void {
+  private pass(request: http.IncomingMessage, sent: Buffer, response: http.ServerResponse, fault: Fault): void {
     const { headers, method, url } = request
     const onward = http.request({ ...this.upstream, method, path: url, headers, agent: false }, async (answer) => {
       try {
-        const body = Buffer.concat(await answer.toArray())
+        const whole = Buffer.concat(await answer.toArray())
+        const body = fault.kind === "rewrite" ? Buffer.from(fault.change(whole.toString("utf8"))) : whole
         if (fault.kind === "delay") await new Promise((done) => setTimeout(done, fault.millis))
         const { "transfer-encoding": _, connection: __, ...kept } = answer.headers
         const changed = fault.kind === "headers" ? { ...kept, ...fault.headers } : kept
-        const sent = Object.fromEntries(Object.entries(changed).filter(([, value]) => value !== undefined))
-        response.writeHead(answer.statusCode ?? 502, { ...sent, "content-length": body.length })
+        const kind = Object.fromEntries(Object.entries(changed).filter(([, value]) => value !== undefined))
+        response.writeHead(answer.statusCode ?? 502, { ...kind, "content-length": body.length })
         if (fault.kind !== "truncate") response.end(body)
         else response.write(body.subarray(0, body.length / 2), () => response.destroy())
       } catch {
@@ -136,6 +156,6 @@ class Listener {
     })
     onward.on("error", () => response.destroy())
     response.on("close", () => onward.destroy())
-    request.pipe(onward)
+    onward.end(sent)
   }
 }
