@@ -61,16 +61,25 @@ export class Reconciler extends Context.Service<
 interface Memory {
   answer: DesiredState | undefined
   plan: Plan.Memory
+  origins: Report.Origins
+}
+
+interface State {
+  readonly options: BackendOptions
+  readonly memory: Memory
+  readonly standing: Report.Standing
+  readonly notices: Report.Standing
 }
 
 const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions>) {
   const fetcher = yield* Fetcher
   const haproxy = yield* Haproxy
   const writer = yield* ConfigWriter
-  const states = new Map<string, { options: BackendOptions; memory: Memory; standing: Report.Standing }>()
+  const states = new Map<string, State>()
   for (const options of backends) {
-    const standing = yield* Report.makeStanding
-    states.set(options.name, { options, standing, memory: { answer: undefined, plan: Plan.emptyMemory } })
+    const [standing, notices] = [yield* Report.makeStanding, yield* Report.makeNotices]
+    const memory = { answer: undefined, plan: Plan.emptyMemory, origins: new Map() }
+    states.set(options.name, { options, standing, notices, memory })
   }
 
   const stateOf = (backend: string) => {
@@ -79,7 +88,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
   }
 
   const pass = Effect.fn("Reconciler.pass")(function* (backend: string, how: { readonly fetch: boolean }) {
-    const { memory, options, standing } = yield* stateOf(backend)
+    const { memory, notices, options, standing } = yield* stateOf(backend)
     const errors: Array<PassError> = []
     if (how.fetch) {
       const fetched = yield* Effect.result(fetcher.fetch(backend))
@@ -99,7 +108,9 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     if (options.plan.prove) yield* Report.logProven(plan, memory.plan, nowMillis)
     memory.plan = plan.memory
     yield* standing.say(Report.standingFacts(answer, held, plan, observed), Report.over)
-    yield* Report.logActions(plan, observed)
+    yield* notices.say(Report.pendingFacts(answer), (origin) => `has what it lacked, or is gone: ${origin}`)
+    memory.origins = Report.nextOrigins(memory.origins, answer, observed)
+    yield* Report.logActions(plan, observed, { origins: memory.origins, leaving: answer.leaving })
 
     const failures: ReadonlyArray<Failure> = plan.actions.length === 0 ? [] : yield* haproxy.apply(plan, observed)
     errors.push(...failures.map(({ error }) => error))

@@ -4,7 +4,7 @@
  */
 import { Effect, Ref } from "effect"
 import * as Plan from "../domain/Plan.ts"
-import { type DesiredState, type Endpoint, endpointKey, type ObservedState } from "../domain/State.ts"
+import { type DesiredState, type Endpoint, endpointKey, isPlaceholder, type ObservedState } from "../domain/State.ts"
 
 /** Says each fact when it becomes true, and once more when it no longer is. Keyed, so that a fact can change its words. */
 export interface Standing {
@@ -12,56 +12,84 @@ export interface Standing {
   readonly say: (facts: ReadonlyMap<string, string>, over: (key: string) => string) => Effect.Effect<void>
 }
 
-/** A set of standing facts of one kind, all warnings. */
-export const makeStanding: Effect.Effect<Standing> = Effect.gen(function* () {
-  const known = yield* Ref.make<ReadonlyMap<string, string>>(new Map())
-  const say = Effect.fnUntraced(function* (facts: ReadonlyMap<string, string>, over: (key: string) => string) {
-    const before = yield* Ref.getAndSet(known, facts)
-    for (const [key, line] of facts) if (before.get(key) !== line) yield* Effect.logWarning(line)
-    for (const key of before.keys()) if (!facts.has(key)) yield* Effect.logInfo(over(key))
+const makeFacts = (log: (line: string) => Effect.Effect<void>): Effect.Effect<Standing> =>
+  Effect.gen(function* () {
+    const known = yield* Ref.make<ReadonlyMap<string, string>>(new Map())
+    const say = Effect.fnUntraced(function* (facts: ReadonlyMap<string, string>, over: (key: string) => string) {
+      const before = yield* Ref.getAndSet(known, facts)
+      for (const [key, line] of facts) if (before.get(key) !== line) yield* log(line)
+      for (const key of before.keys()) if (!facts.has(key)) yield* Effect.logInfo(over(key))
+    })
+    return { say }
   })
-  return { say }
-})
+
+/** A set of standing facts of one kind, all warnings. */
+export const makeStanding: Effect.Effect<Standing> = makeFacts(Effect.logWarning)
+
+/** The same for facts that are no cause for concern. */
+export const makeNotices: Effect.Effect<Standing> = makeFacts(Effect.logInfo)
+
+/** The source's names of endpoints, by endpoint: of those that it names now, and of those that are still observed. */
+export type Origins = ReadonlyMap<string, string>
+
+/** Adds what an answer names, and forgets what neither it nor HAProxy has any more. */
+export const nextOrigins = (before: Origins, answer: DesiredState, observed: ObservedState): Origins => {
+  const origins = new Map([...answer.leaving, ...answer.wanted].map((one) => [endpointKey(one.endpoint), one.origin]))
+  for (const { endpoint } of observed.processes.flatMap(({ servers }) => servers)) {
+    if (endpoint === undefined) continue
+    const key = endpointKey(endpoint)
+    const origin = before.get(key)
+    if (origin !== undefined && !origins.has(key)) origins.set(key, origin)
+  }
+  return origins
+}
 
 /** Logs what a plan changes: one line per server, whatever the number of processes. */
-export const logActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState) {
-  const origins = new Map(plan.placed.map((one) => [endpointKey(one.endpoint), one.origin]))
+export const logActions = Effect.fnUntraced(function* (
+  plan: Plan.Plan,
+  observed: ObservedState,
+  names: { readonly origins: Origins; readonly leaving: DesiredState["leaving"] }
+) {
   const total = observed.processes.length
+  const at = new Map(
+    observed.processes.flatMap(({ servers, socket }) => servers.map((one) => [`${socket} ${one.name}`, one.endpoint]))
+  )
   const sockets = Map.groupBy(plan.actions, (action) => `${action._tag} ${action.server}`)
   for (const same of sockets.values()) {
     const action = same[0]!
     const where = same.length === total ? {} : { sockets: same.map(({ socket }) => socket).join(",") }
-    const log = (message: string, at?: Endpoint) =>
+    const endpoint = "endpoint" in action ? action.endpoint : at.get(`${action.socket} ${action.server}`)
+    const key = endpoint === undefined || isPlaceholder(endpoint) ? undefined : endpointKey(endpoint)
+    const origin = key === undefined ? undefined : names.origins.get(key)
+    const named = origin === undefined ? "" : `: ${origin}`
+    const log = (message: string) =>
       Effect.logInfo(message).pipe(
-        Effect.annotateLogs({
-          server: action.server,
-          ...(at === undefined ? {} : { endpoint: endpointKey(at) }),
-          ...where
-        })
+        Effect.annotateLogs({ server: action.server, ...(key === undefined ? {} : { endpoint: key }), ...where })
       )
-    const origin = (at: Endpoint) => origins.get(endpointKey(at)) ?? "unknown"
     yield* Plan.Action.$match(action, {
-      Arrive: ({ endpoint, prove }) =>
-        log(`arrives${prove ? ", takes traffic once its checks pass" : ""}: ${origin(endpoint)}`, endpoint),
-      Resume: ({ endpoint }) => log(`takes traffic (again): ${origin(endpoint)}`, endpoint),
-      Drain: ({ endpoint }) => log("drains: no longer wanted", endpoint),
+      Arrive: ({ prove }) => log(`arrives${prove ? ", takes traffic once its checks pass" : ""}${named}`),
+      Resume: () => log(`takes traffic (again)${named}`),
+      Drain: () => {
+        const reason = names.leaving.find((one) => endpointKey(one.endpoint) === key)?.reason
+        return log(`drains: ${reason === undefined ? `no longer wanted${named}` : `${origin} ${reason}`}`)
+      },
       Stop: ({ shutdown }) =>
         shutdown
-          ? log("stopped: drain_timeout is over, its sessions are shut down")
+          ? log(`stopped: drain_timeout is over, its sessions are shut down${named}`)
           : Effect.logDebug(`${action.server} into maintenance`),
-      Free: () => log("left: its slot is free")
+      Free: () => log(`left, its slot is free${named}`)
     })
   }
 })
 
 /** Logs which endpoints on their way have passed their checks, in every process that could be observed. */
 export const logProven = Effect.fnUntraced(function* (plan: Plan.Plan, before: Plan.Memory, nowMillis: number) {
-  for (const { endpoint, server } of plan.placed) {
+  for (const { endpoint, origin, server } of plan.placed) {
     const key = endpointKey(endpoint)
     const since = before.arrivals.get(key)
     if (since === undefined || plan.memory.arrivals.get(key) !== undefined) continue
     yield* Effect.logInfo(
-      `passes its checks, ${((nowMillis - since) / 1000).toFixed(2)} s after it was first wanted`
+      `passes its checks, ${((nowMillis - since) / 1000).toFixed(2)} s after it was first wanted: ${origin}`
     ).pipe(Effect.annotateLogs({ server, endpoint: key }))
   }
 })
@@ -76,7 +104,7 @@ export const standingFacts = (
   const facts = new Map<string, string>()
   for (const { origin, reason } of answer.refused) facts.set(`refused ${origin}`, `not served: ${origin}: ${reason}`)
   if (plan.unplaced.length > 0) {
-    const names = plan.unplaced.map((one) => endpointKey(one.endpoint))
+    const names = plan.unplaced.map(({ endpoint, origin }) => `${endpointKey(endpoint)} (${origin})`)
     facts.set(
       "unplaced",
       `no free slot for ${names.length} of ${plan.placed.length + names.length} endpoints, the others are served: ` +
@@ -86,7 +114,7 @@ export const standingFacts = (
   for (const one of plan.held) {
     facts.set(
       `held ${one.server}`,
-      `${one.server} ${endpointKey(one.endpoint)} is in ${one.admin} by the operator's hand and stays so ` +
+      `${one.server} ${endpointKey(one.endpoint)} (${one.origin}) is in ${one.admin} by the operator's hand and stays so ` +
         `until "set server ${plan.backend}/${one.server} state ready"`
     )
   }
@@ -101,6 +129,10 @@ export const standingFacts = (
     facts.set(`socket ${socket}`, `HAProxy cannot be observed: ${reason}`)
   return facts
 }
+
+/** What is to be served and cannot be yet, by origin. */
+export const pendingFacts = ({ pending }: DesiredState): ReadonlyMap<string, string> =>
+  new Map(pending.map(({ origin, reason }) => [origin, `not yet: ${origin} ${reason}; asked again soon`]))
 
 /** What is said when a fact of `standingFacts` is over. */
 export const over = (key: string): string => {

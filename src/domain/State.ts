@@ -77,11 +77,21 @@ export interface Refused {
   readonly reason: string
 }
 
+/** An endpoint that the orchestrator still names and no longer vouches for. To the plan it is one that is not wanted. */
+export interface Leaving extends Wanted {
+  /** Worded to follow the origin: `is in Standby`. */
+  readonly reason: string
+}
+
 /** What the orchestrator wants served, for one backend. Each endpoint once; order carries no meaning. */
 export interface DesiredState {
   readonly backend: string
   readonly wanted: ReadonlyArray<Wanted>
   readonly refused: ReadonlyArray<Refused>
+  /** To be served as soon as it has what it lacks, and looked at again soon. Reasons follow the origin. */
+  readonly pending: ReadonlyArray<Refused>
+  /** None of them is wanted too. */
+  readonly leaving: ReadonlyArray<Leaving>
 }
 
 /**

@@ -11,9 +11,19 @@
  * | a host name that cannot be looked up now | the whole answer fails as `Unavailable` |
  * | any other text, a port out of range, an address that cannot be served | refused |
  * | an endpoint that another candidate has too | wanted once, under the first origin by alphabet |
+ * | one that leaves, at an address that HAProxy can serve and that none has that stays | leaving |
+ * | one that leaves, at any other | left out: there is nothing to take away |
  */
 import { Effect, Result } from "effect"
-import { type DesiredState, endpoint, endpointKey, isPort, type Refused, type Wanted } from "../domain/State.ts"
+import {
+  type DesiredState,
+  endpoint,
+  endpointKey,
+  isPort,
+  type Leaving,
+  type Refused,
+  type Wanted
+} from "../domain/State.ts"
 import { FetchError, oneLine } from "./Fetcher.ts"
 import { type HostNames, isHostName } from "./HostNames.ts"
 
@@ -31,13 +41,19 @@ export interface Named {
   readonly candidates: ReadonlyArray<Candidate>
   /** What the source's own rules refuse. */
   readonly refused: ReadonlyArray<Refused>
+  /** What the source will vouch for once it has what it lacks. */
+  readonly pending?: ReadonlyArray<Refused>
+  /** What the source names and no longer vouches for; addresses only, no host names. */
+  readonly leaving?: ReadonlyArray<Candidate & { readonly reason: string }>
 }
 
 /** Text that is equal for two answers that name the same, in whatever order. */
-export const fingerprint = ({ candidates, refused }: Named): string =>
+export const fingerprint = ({ candidates, leaving = [], pending = [], refused }: Named): string =>
   JSON.stringify([
     candidates.map(({ address, origin, port }) => JSON.stringify([origin, address, port])).sort(),
-    refused.map(({ origin, reason }) => JSON.stringify([origin, reason])).sort()
+    ...[refused, pending, leaving].map((all) =>
+      all.map(({ origin, reason }) => JSON.stringify([origin, reason])).sort()
+    )
   ])
 
 /**
@@ -74,10 +90,18 @@ export const vet = Effect.fnUntraced(function* (
       if (!wanted.has(key)) wanted.set(key, verdict.success)
     }
   }
+  const leaving = new Map<string, Leaving>()
+  for (const { address, origin, port, reason } of [...(named.leaving ?? [])].sort(byOrigin)) {
+    const one = endpoint(address, port)
+    if (Result.isFailure(one) || wanted.has(endpointKey(one.success))) continue
+    leaving.set(endpointKey(one.success), { endpoint: one.success, origin: oneLine(origin), reason })
+  }
   return {
     backend: options.backend,
     wanted: [...wanted.values()],
-    refused: refused.sort(byOrigin)
+    refused: refused.sort(byOrigin),
+    pending: (named.pending ?? []).map(({ origin, reason }) => ({ origin: oneLine(origin), reason })).sort(byOrigin),
+    leaving: [...leaving.values()]
   } satisfies DesiredState
 })
 

@@ -3,7 +3,13 @@ import * as Guard from "../../src/domain/Guard.ts"
 import { endpointKey, type ObservedState, type Server } from "../../src/domain/State.ts"
 import { AnyObserved, AnyWanted, checkOptions, endpoints, foreign, observedOf, wantedOf } from "./AnyStates.ts"
 
-const answer = (...names: ReadonlyArray<"a" | "b">) => ({ backend: "web", wanted: wantedOf(names), refused: [] })
+const answer = (...names: ReadonlyArray<"a" | "b">) => ({
+  backend: "web",
+  wanted: wantedOf(names),
+  refused: [],
+  pending: [],
+  leaving: []
+})
 
 const server = (number: number, some: Partial<Server>): Server => ({
   name: `node${number}`,
@@ -100,7 +106,7 @@ describe("Guard.served", () => {
     [AnyObserved, AnyWanted],
     ([generated, names]) => {
       const served = Guard.served(observedOf(generated))
-      const wanted = { backend: "web", wanted: wantedOf(names), refused: [] }
+      const wanted = { backend: "web", wanted: wantedOf(names), refused: [], pending: [], leaving: [] }
 
       const { desired, held } = Guard.judge(wanted, served, { allowEmpty: false })
 

@@ -10,7 +10,7 @@ const planned = ([names, generated, some]: Case) => {
   const observed = observedOf(generated)
   const wanted = wantedOf(names)
   const options = { ...some, drainTimeoutMillis: 30_000, proveTimeoutMillis: 60_000 }
-  const desired = { backend: "web", wanted, refused: [] }
+  const desired = { backend: "web", wanted, refused: [], pending: [], leaving: [] }
   const plan = Plan.make(desired, observed, Plan.emptyMemory, options)
   return {
     desired,

@@ -37,7 +37,11 @@ const make = (
   state: ObservedState,
   some: Partial<Plan.Options> = {},
   memory = Plan.emptyMemory
-) => Plan.make({ backend: "web", wanted: wantedOf(wanted), refused: [] }, state, memory, { ...options, ...some })
+) =>
+  Plan.make({ backend: "web", wanted: wantedOf(wanted), refused: [], pending: [], leaving: [] }, state, memory, {
+    ...options,
+    ...some
+  })
 
 const step = { socket: "socket0", server: "node1" }
 

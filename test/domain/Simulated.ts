@@ -52,7 +52,7 @@ export class Simulated {
       .filter(({ socket }) => this.gone.has(socket))
       .map(({ socket }) => ({ socket, reason: "gone", lastSeen: this.#lastSeen.get(socket) }))
     for (const one of processes) this.#lastSeen.set(one.socket, one)
-    const desired: DesiredState = { backend: "web", wanted: this.wanted, refused: [] }
+    const desired: DesiredState = { backend: "web", wanted: this.wanted, refused: [], pending: [], leaving: [] }
     return Plan.make(desired, { backend: "web", processes, unobserved }, this.memory, {
       ...this.#how,
       drainTimeoutMillis: drainTimeout * 1_000,

@@ -22,13 +22,18 @@ const observed = (...servers: ReadonlyArray<Server>): ObservedState => ({
   unobserved: []
 })
 const plan = (state: ObservedState, ...endpoints: ReadonlyArray<Endpoint>) =>
-  Plan.make({ backend: "web", wanted: endpoints.map(wanted), refused: [] }, state, Plan.emptyMemory, {
-    prove: true,
-    drainTimeoutMillis: 1000,
-    drainTimeoutAction: "wait",
-    proveTimeoutMillis: 1000,
-    nowMillis: 0
-  })
+  Plan.make(
+    { backend: "web", wanted: endpoints.map(wanted), refused: [], pending: [], leaving: [] },
+    state,
+    Plan.emptyMemory,
+    {
+      prove: true,
+      drainTimeoutMillis: 1000,
+      drainTimeoutAction: "wait",
+      proveTimeoutMillis: 1000,
+      nowMillis: 0
+    }
+  )
 const shown = (lines: ReadonlyArray<ServerLine>) =>
   lines.map(
     ({ endpoint, isDisabled, name }) => `${name} ${endpoint.address}:${endpoint.port}${isDisabled ? " disabled" : ""}`

@@ -43,7 +43,13 @@ const makePlan = (
   memory = Plan.emptyMemory
 ) =>
   Plan.make(
-    { backend: "web", wanted: endpoints.map((endpoint) => ({ endpoint, origin: "test" })), refused: [] },
+    {
+      backend: "web",
+      wanted: endpoints.map((endpoint) => ({ endpoint, origin: "test" })),
+      refused: [],
+      pending: [],
+      leaving: []
+    },
     observed,
     memory,
     {

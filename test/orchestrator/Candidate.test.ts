@@ -34,7 +34,9 @@ describe("Candidate.vet", () => {
           { endpoint: { address: "2001:db8::5", port: 80 }, origin: "one" },
           { endpoint: { address: "10.0.0.1", port: 81 }, origin: "two" }
         ],
-        refused: []
+        refused: [],
+        pending: [],
+        leaving: []
       })
     })
   )
@@ -58,7 +60,13 @@ describe("Candidate.vet", () => {
     Effect.gen(function* () {
       const desired = yield* judge(candidate(address, port))
 
-      assert.deepEqual(desired, { backend: "app", wanted: [], refused: [{ origin: "one", reason }] })
+      assert.deepEqual(desired, {
+        backend: "app",
+        wanted: [],
+        refused: [{ origin: "one", reason }],
+        pending: [],
+        leaving: []
+      })
     })
   )
 

@@ -26,7 +26,9 @@ layer(ConsulServer.layer(), { excludeTestServices: true })("ConsulFetcher.fetch"
           { endpoint: { address: "2001:db8::5", port: 81 }, origin: "web-2 on test" },
           { endpoint: { address: "10.0.0.3", port: 82 }, origin: "web-3 on other" }
         ],
-        refused: []
+        refused: [],
+        pending: [],
+        leaving: []
       })
     })
   )

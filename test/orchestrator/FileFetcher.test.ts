@@ -67,7 +67,9 @@ describe("FileFetcher.fetch", () => {
           { endpoint: { address: "10.0.0.2", port: 80 }, origin: "10.0.0.2:80" },
           { endpoint: { address: "2001:db8::5", port: 81 }, origin: "[2001:DB8::5]:81" }
         ],
-        refused: [{ origin: "10.0.0.1:0", reason: "port 0 is not a port from 1 to 65535" }]
+        refused: [{ origin: "10.0.0.1:0", reason: "port 0 is not a port from 1 to 65535" }],
+        pending: [],
+        leaving: []
       })
     })
   )
