@@ -3,7 +3,7 @@
  * more is one case in `fetcherOf`.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Duration, Effect, Layer } from "effect"
+import { Duration, Layer } from "effect"
 import { ConfigWriter } from "../controller/ConfigWriter.ts"
 import type * as Controller from "../controller/Controller.ts"
 import { type BackendOptions, Reconciler } from "../controller/Reconciler.ts"
@@ -14,8 +14,8 @@ import { Haproxy } from "../haproxy/Haproxy.ts"
 import { HaproxySocket } from "../haproxy/HaproxySocket.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
 import { TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import * as AwsAsgFetcher from "../orchestrator/AwsAsgFetcher.ts"
 import * as ConsulFetcher from "../orchestrator/ConsulFetcher.ts"
-import { Fetcher } from "../orchestrator/Fetcher.ts"
 import * as FileFetcher from "../orchestrator/FileFetcher.ts"
 import type { HaproxySettings, Settings } from "../settings/Settings.ts"
 
@@ -62,14 +62,16 @@ const reloaderOf = ({ binary, pidFile, reloadInterval, serviceName, startBy }: H
     ? Reloader.layerSystemd({ binary, pidFile, reloadInterval, service: serviceName })
     : Reloader.layerBinary({ binary, pidFile, reloadInterval })
 
-const fetcherOf = ({ backends: [{ name, port, source }] }: Settings) => {
+const fetcherOf = ({ backends: [{ interval, name, port, source }] }: Settings) => {
   switch (source._tag) {
     case "Consul":
       return ConsulFetcher.layer(new Map([[name, { ...source, portOf: port }]]))
     case "File":
       return FileFetcher.layer(new Map([[name, { path: source.path, portOf: port }]]))
     case "Aws":
-      return Layer.effect(Fetcher, Effect.die(new Error("the AWS source is not there yet")))
+      // Settings refuse it: a group reports no port.
+      if (port === "service") throw new Error("no port for an Auto Scaling group")
+      return AwsAsgFetcher.layer(new Map([[name, { ...source, port, interval }]]))
   }
 }
 
@@ -77,10 +79,9 @@ const fetcherOf = ({ backends: [{ name, port, source }] }: Settings) => {
 export const unsupported = ({ backends, file, haproxy }: Settings): ReadonlyArray<string> => {
   const not = (key: string, instead: string) => `${file}: [haproxy] ${key} is not in this version yet: ${instead}`
   return [
-    ...backends.flatMap(({ nodeSlots, source }) => [
-      ...(source._tag === "Aws" ? [not("orchestrator = aws", "use consul or file")] : []),
-      ...(nodeSlots === 0 ? [not("node_slots = 0", "give it as many slots as the group can have servers")] : [])
-    ]),
+    ...backends.flatMap(({ nodeSlots }) =>
+      nodeSlots === 0 ? [not("node_slots = 0", "give it as many slots as the group can have servers")] : []
+    ),
     ...(haproxy.startBy === "master" ? [not("start_by = master", "use binary or systemd")] : []),
     ...(haproxy.updateType === "update_by_config"
       ? [not("update_type = update_by_config", "use update_by_runtime")]

@@ -30,6 +30,14 @@ export type Fault =
   | { readonly kind: "headers"; readonly headers: Readonly<Record<string, string | undefined>> }
   /** Changes the answer's body. */
   | { readonly kind: "rewrite"; readonly change: (body: string) => string }
+  /** Changes the request's body. */
+  | { readonly kind: "alter"; readonly change: (body: string) => string }
+
+/** A fault for the requests that `only` picks. */
+export interface Rule {
+  readonly fault: Fault
+  readonly only: (request: Seen) => boolean
+}
 
 /** A request, whole. */
 export interface Seen {
@@ -44,6 +52,8 @@ export interface FaultProxy {
   readonly port: number
   /** Holds from the next request on, for those that `only` picks; without it, for all. */
   readonly set: (fault: Fault, only?: (request: Seen) => boolean) => Effect.Effect<void>
+  /** Several at once: of those that pick a request, the first one counts. `refuse` is for `set`. */
+  readonly setRules: (...rules: ReadonlyArray<Rule>) => Effect.Effect<void>
   /** Paths with queries of all requests so far, in the order of their arrival. */
   readonly requests: () => ReadonlyArray<string>
   /** The same requests, whole. */
@@ -62,7 +72,8 @@ export const make = (upstream: { readonly host: string; readonly port: number })
       (proxy): FaultProxy => ({
         host: "127.0.0.1",
         port: proxy.port,
-        set: (fault, only) => Effect.promise(() => proxy.set(fault, only)),
+        set: (fault, only = () => true) => Effect.promise(() => proxy.set({ fault, only })),
+        setRules: (...rules) => Effect.promise(() => proxy.set(...rules)),
         requests: () => proxy.seen.map(({ url }) => url),
         seen: () => proxy.seen,
         connections: Effect.promise(() => proxy.connections())
@@ -73,8 +84,7 @@ export const make = (upstream: { readonly host: string; readonly port: number })
 class Listener {
   port = 0
   readonly seen: Array<Seen> = []
-  private fault: Fault = { kind: "none" }
-  private only: (request: Seen) => boolean = () => true
+  private rules: ReadonlyArray<Rule> = []
   private readonly upstream: { readonly host: string; readonly port: number }
   private readonly server: http.Server
   private readonly used = new WeakSet<object>()
@@ -93,10 +103,9 @@ class Listener {
     return proxy
   }
 
-  async set(fault: Fault, only: (request: Seen) => boolean = () => true): Promise<void> {
-    this.fault = fault
-    this.only = only
-    if (fault.kind === "refuse") await this.close()
+  async set(...rules: ReadonlyArray<Rule>): Promise<void> {
+    this.rules = rules
+    if (rules.some(({ fault }) => fault.kind === "refuse")) await this.close()
     else if (!this.server.listening) await this.listen()
   }
 
@@ -127,7 +136,7 @@ class Listener {
     const body = Buffer.concat(await request.toArray())
     const seen = { url: request.url ?? "", headers: request.headers, body: body.toString("utf8") }
     this.seen.push(seen)
-    const fault: Fault = this.only(seen) ? this.fault : { kind: "none" }
+    const fault = this.rules.find(({ only }) => only(seen))?.fault ?? { kind: "none" }
     const wasUsed = this.used.has(request.socket)
     this.used.add(request.socket)
     if (fault.kind === "reset" || (fault.kind === "resetKept" && wasUsed)) {
@@ -138,7 +147,9 @@ class Listener {
   }
 
   private pass(request: http.IncomingMessage, sent: Buffer, response: http.ServerResponse, fault: Fault): void {
-    const { headers, method, url } = request
+    const { method, url } = request
+    const asked = fault.kind === "alter" ? Buffer.from(fault.change(sent.toString("utf8"))) : sent
+    const headers = asked === sent ? request.headers : { ...request.headers, "content-length": String(asked.length) }
     const onward = http.request({ ...this.upstream, method, path: url, headers, agent: false }, async (answer) => {
       try {
         const whole = Buffer.concat(await answer.toArray())
@@ -156,6 +167,6 @@ class Listener {
     })
     onward.on("error", () => response.destroy())
     response.on("close", () => onward.destroy())
-    onward.end(sent)
+    onward.end(asked)
   }
 }

@@ -1,0 +1,147 @@
+/**
+ * One AWS account in one region, asked for all backends at once: whoever asks
+ * first causes a poll, and all the others have its answer too.
+ *
+ * A poll is one question for the groups and, where instances are new or may have
+ * moved, one for their addresses. It counts as a whole or not at all. The next
+ * one is due after the interval, with jitter so that a fleet of ep2 does not ask
+ * in step, and sooner while an instance lacks what it needs.
+ */
+import { Clock, Deferred, Duration, Effect, Fiber, Random, Result } from "effect"
+import * as AsgMembership from "./AsgMembership.ts"
+import type { AwsApi } from "./AwsApi.ts"
+import type { FetchError } from "./Fetcher.ts"
+import * as InstanceAddresses from "./InstanceAddresses.ts"
+
+/** What is asked for one backend. */
+export interface Asked {
+  readonly groups: ReadonlyArray<string>
+  readonly ipType: InstanceAddresses.IpType
+}
+
+export interface Snapshot {
+  /** Those that exist, by name. */
+  readonly groups: ReadonlyMap<string, AsgMembership.Group>
+  readonly addresses: InstanceAddresses.InstanceAddresses
+}
+
+/** One poll that has ended. */
+export interface Poll {
+  /** Counts up from 1. */
+  readonly number: number
+  readonly result: Result.Result<Snapshot, FetchError>
+}
+
+export interface AwsAccount {
+  /**
+   * A poll with a number above `seen`: one that has ended less than an interval
+   * ago, the one that is under way, or a new one. Interrupting it does not end
+   * the poll, which others may wait for.
+   */
+  readonly after: (seen: number) => Effect.Effect<Poll>
+  /**
+   * Waits until a poll is due, or one with a number above `seen` has ended.
+   * After a poll that failed none is due by itself: who asks decides when.
+   */
+  readonly awaitDue: (seen: number) => Effect.Effect<void>
+}
+
+/** The next poll is due after this part of the interval at the least, and the whole of it at the most. */
+const leastOfInterval = 0.8
+
+/** A host's clock that is off by more is said once. AWS refuses signatures that are off by five minutes. */
+const clockTolerance = Duration.minutes(1)
+
+/** Polls nothing yet. A poll that is under way ends with the scope. */
+export const make = Effect.fnUntraced(function* (given: {
+  readonly api: AwsApi
+  readonly asked: ReadonlyArray<Asked>
+  readonly interval: Duration.Duration
+}) {
+  const { api, asked, interval } = given
+  const scope = yield* Effect.scope
+  const names = [...new Set(asked.flatMap(({ groups }) => groups))]
+  const typesOf = new Map(
+    names.map((name) => [name, asked.filter(({ groups }) => groups.includes(name)).map(({ ipType }) => ipType)])
+  )
+
+  let addresses = InstanceAddresses.empty
+  let last: (Poll & { readonly startedAt: number }) | undefined
+  let dueAt = 0
+  let running: Fiber.Fiber<Poll> | undefined
+  let ended = Deferred.makeUnsafe<void>()
+  let isClockOff = false
+
+  const ask = Effect.fn("AwsAccount.poll")(function* (startedAt: number) {
+    const groups = yield* api.groups(names)
+    const needs = needsOf(groups, typesOf)
+    const due = InstanceAddresses.due(addresses, needs, startedAt)
+    const instances = due.length === 0 ? [] : yield* api.instances(due)
+    addresses = InstanceAddresses.learn(addresses, needs, { asked: due, instances, nowMillis: startedAt })
+    const part = yield* Random.nextBetween(leastOfInterval, 1)
+    dueAt = Math.min(
+      startedAt + Math.ceil(Duration.toMillis(interval) * part),
+      InstanceAddresses.nextRetry(addresses, needs) ?? Number.POSITIVE_INFINITY
+    )
+    yield* sayClock
+    return { groups: new Map(groups.map((group) => [group.name, group])), addresses }
+  })
+
+  const sayClock = Effect.gen(function* () {
+    const off = yield* api.clockOffMillis
+    const isOff = Math.abs(off) > Duration.toMillis(clockTolerance)
+    if (isOff === isClockOff) return
+    isClockOff = isOff
+    yield* isOff
+      ? Effect.logWarning(
+          `the clock of this host is ${Math.round(Math.abs(off) / 1000)} s ${off > 0 ? "ahead of" : "behind"} AWS's; requests are signed with AWS's time: set the clock, and see to NTP`
+        )
+      : Effect.logInfo("the clock of this host agrees with AWS's again")
+  })
+
+  const poll = Effect.gen(function* () {
+    const startedAt = yield* Clock.currentTimeMillis
+    const result = yield* Effect.result(ask(startedAt))
+    if (Result.isFailure(result)) dueAt = Number.POSITIVE_INFINITY
+    last = { number: (last?.number ?? 0) + 1, result, startedAt }
+    running = undefined
+    Deferred.doneUnsafe(ended, Effect.void)
+    ended = Deferred.makeUnsafe<void>()
+    return last
+  })
+
+  const after = Effect.fnUntraced(function* (seen: number) {
+    const now = yield* Clock.currentTimeMillis
+    if (running === undefined && last !== undefined && last.number > seen) {
+      if (now - last.startedAt < Duration.toMillis(interval)) return last
+    }
+    running ??= yield* Effect.forkIn(poll, scope)
+    return yield* Fiber.join(running)
+  })
+
+  const awaitDue = Effect.fnUntraced(function* (seen: number) {
+    while ((last?.number ?? 0) <= seen) {
+      const wait = dueAt - (yield* Clock.currentTimeMillis)
+      if (wait <= 0) return
+      const next = Deferred.await(ended)
+      yield* Number.isFinite(wait) ? Effect.timeoutOption(next, Duration.millis(wait)) : next
+    }
+  })
+
+  return { after, awaitDue } satisfies AwsAccount
+})
+
+/** What each instance that is named is needed for. Those that are ignored are not. */
+const needsOf = (
+  groups: ReadonlyArray<AsgMembership.Group>,
+  typesOf: ReadonlyMap<string, ReadonlyArray<InstanceAddresses.IpType>>
+): ReadonlyMap<string, InstanceAddresses.Need> =>
+  new Map(
+    groups.flatMap(({ members, name }) =>
+      members.flatMap((member): ReadonlyArray<readonly [string, InstanceAddresses.Need]> => {
+        const membership = AsgMembership.of(member)
+        if (membership === "ignored") return []
+        return [[member.id, { types: new Set(typesOf.get(name)), isServed: membership === "served" }]]
+      })
+    )
+  )

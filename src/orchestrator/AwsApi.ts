@@ -1,0 +1,248 @@
+/**
+ * The AWS SDK, as far as ep2 uses it: two questions to one account in one
+ * region, each answered whole or not at all.
+ *
+ * Imported only where AWS is the source: loading the SDK takes a fifth of a
+ * second and some 35 MiB.
+ */
+import * as http from "node:http"
+import * as https from "node:https"
+import {
+  AutoScalingClient,
+  DescribeAutoScalingGroupsCommand,
+  paginateDescribeAutoScalingGroups
+} from "@aws-sdk/client-auto-scaling"
+import { EC2Client, paginateDescribeInstances } from "@aws-sdk/client-ec2"
+import { Array as Arr, Clock, Effect, Schema } from "effect"
+import type { Group } from "./AsgMembership.ts"
+import type { AwsAccess } from "./AwsAccess.ts"
+import * as AwsCredentials from "./AwsCredentials.ts"
+import * as AwsError from "./AwsError.ts"
+import { FetchError, oneLine } from "./Fetcher.ts"
+import type { Instance } from "./InstanceAddresses.ts"
+
+export interface AwsApi {
+  /**
+   * The groups of these names, each with all its instances; a name without a
+   * group is left out, as AWS does. One call per 100 names.
+   */
+  readonly groups: (names: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Group>, FetchError>
+  /** What EC2 knows of these instances, those that it does not know left out. One call per 200 ids. */
+  readonly instances: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Instance>, FetchError>
+  /** The names of up to 100 groups of the region, to tell what a wrong name may have been meant to be. */
+  readonly someNames: Effect.Effect<ReadonlyArray<string>, FetchError>
+  /** How far this host's clock is ahead of AWS's, as of the last answer; signatures are corrected by it. */
+  readonly clockOffMillis: Effect.Effect<number>
+}
+
+/** Bounds, for tests. */
+export interface Options {
+  /** For one try of one call; the SDK makes three. 10 s. */
+  readonly requestTimeoutMillis?: number | undefined
+}
+
+/** Source: Auto Scaling API reference, DescribeAutoScalingGroups, `MaxRecords`. */
+const namesPerCall = 100
+
+/** Source: EC2 API reference, "Filtering your resources": at most 200 values in a filter. */
+const idsPerCall = 200
+
+/** Asks nothing yet. Connections end with the scope. */
+export const make = Effect.fnUntraced(function* (access: AwsAccess, options: Options = {}) {
+  let clients = open(access, options)
+  yield* Effect.addFinalizer(() => Effect.sync(() => clients.close()))
+
+  const ask = <A>(
+    action: AwsError.Action,
+    send: (clients: Clients, options: { readonly abortSignal: AbortSignal }) => Promise<A>
+  ) =>
+    Effect.gen(function* () {
+      const nowMillis = yield* Clock.currentTimeMillis
+      return yield* Effect.tryPromise({
+        try: (abortSignal) => send(clients, { abortSignal }),
+        catch: (cause) => AwsError.describe(cause, { access, action, nowMillis })
+      })
+    }).pipe(
+      Effect.tapError(({ reason }) =>
+        Effect.sync(() => {
+          // New clients look for their credentials anew, so that mended ones are found without a restart.
+          if (reason !== "Unauthorized") return
+          clients.close()
+          clients = open(access, options)
+        })
+      )
+    )
+
+  const groups = (names: ReadonlyArray<string>) =>
+    Effect.forEach(Arr.chunksOf(names, namesPerCall), (some) =>
+      ask("autoscaling:DescribeAutoScalingGroups", async ({ autoScaling }, how) => {
+        const pages = paginateDescribeAutoScalingGroups(
+          { client: autoScaling, pageSize: namesPerCall },
+          { AutoScalingGroupNames: [...some] },
+          how
+        )
+        return pagesOf(pages)
+      }).pipe(Effect.flatMap((pages) => decodeAll(GroupPage, pages, access)))
+    ).pipe(Effect.map((chunks) => chunks.flat().flatMap(({ AutoScalingGroups }) => AutoScalingGroups.map(groupOf))))
+
+  const instances = (ids: ReadonlyArray<string>) =>
+    Effect.forEach(
+      Arr.chunksOf(ids, idsPerCall),
+      (some) =>
+        ask("ec2:DescribeInstances", async ({ ec2 }, how) => {
+          // By a filter: one unknown id in `InstanceIds` would fail the whole call.
+          const filter = { Name: "instance-id", Values: [...some] }
+          return pagesOf(paginateDescribeInstances({ client: ec2, pageSize: 1000 }, { Filters: [filter] }, how))
+        }).pipe(Effect.flatMap((pages) => decodeAll(InstancePage, pages, access))),
+      { concurrency: 4 }
+    ).pipe(
+      Effect.map((chunks) =>
+        chunks
+          .flat()
+          .flatMap(({ Reservations }) => Reservations)
+          .flatMap(({ Instances }) => Instances.map(instanceOf))
+      )
+    )
+
+  const someNames = ask("autoscaling:DescribeAutoScalingGroups", ({ autoScaling }, how) =>
+    autoScaling.send(new DescribeAutoScalingGroupsCommand({ MaxRecords: namesPerCall }), how)
+  ).pipe(
+    Effect.flatMap((page) => decodeAll(GroupPage, [page], access)),
+    Effect.map((pages) =>
+      pages.flatMap(({ AutoScalingGroups }) => AutoScalingGroups.map((one) => one.AutoScalingGroupName))
+    )
+  )
+
+  const clockOffMillis = Effect.sync(() => -clients.autoScaling.config.systemClockOffset)
+
+  return { groups, instances, someNames, clockOffMillis } satisfies AwsApi
+})
+
+interface Clients {
+  readonly autoScaling: AutoScalingClient
+  readonly ec2: EC2Client
+  readonly close: () => void
+}
+
+const open = (access: AwsAccess, { requestTimeoutMillis = 10_000 }: Options): Clients => {
+  // The variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY count, as they did for EP2 1.0.
+  const agent = { keepAlive: true, maxSockets: 50, proxyEnv: process.env }
+  const agents = { http: new http.Agent(agent), https: new https.Agent(agent) }
+  const config = {
+    ...(access.endpointUrl === undefined ? {} : { endpoint: access.endpointUrl }),
+    // Slows down when AWS answers that it is asked too often. Source: AWS SDKs reference guide, "Retry behavior".
+    retryMode: "adaptive",
+    maxAttempts: 3,
+    userAgentAppId: "ep2",
+    logger: AwsCredentials.quiet,
+    requestHandler: {
+      connectionTimeout: 3000,
+      requestTimeout: requestTimeoutMillis,
+      throwOnRequestTimeout: true,
+      httpAgent: agents.http,
+      httpsAgent: agents.https,
+      logger: AwsCredentials.quiet
+    }
+  }
+  const credentials = AwsCredentials.provider(access, config)
+  const autoScaling = new AutoScalingClient({ ...config, region: access.region, credentials })
+  // The first client keeps what it was given until it expires, and the second one asks the first.
+  const ec2 = new EC2Client({ ...config, region: access.region, credentials: autoScaling.config.credentials })
+  const close = () => {
+    autoScaling.destroy()
+    ec2.destroy()
+    agents.http.destroy()
+    agents.https.destroy()
+  }
+  return { autoScaling, ec2, close }
+}
+
+const pagesOf = async <A>(pages: AsyncIterable<A>): Promise<ReadonlyArray<A>> => {
+  const all: Array<A> = []
+  for await (const page of pages) all.push(page)
+  return all
+}
+
+// The SDK reads any XML as an answer in which everything is missing, an HTML page too: only a list that is there counts.
+const GroupPage = Schema.Struct({
+  AutoScalingGroups: Schema.Array(
+    Schema.Struct({
+      AutoScalingGroupName: Schema.NonEmptyString,
+      Instances: Schema.Array(
+        Schema.Struct({
+          InstanceId: Schema.NonEmptyString,
+          AvailabilityZone: Schema.String,
+          LifecycleState: Schema.NonEmptyString,
+          HealthStatus: Schema.NonEmptyString
+        })
+      )
+    })
+  )
+})
+
+const InstancePage = Schema.Struct({
+  Reservations: Schema.Array(
+    Schema.Struct({
+      Instances: Schema.Array(
+        Schema.Struct({
+          InstanceId: Schema.NonEmptyString,
+          State: Schema.Struct({ Name: Schema.NonEmptyString }),
+          PrivateIpAddress: Schema.optional(Schema.String),
+          PublicIpAddress: Schema.optional(Schema.String),
+          Ipv6Address: Schema.optional(Schema.String),
+          NetworkInterfaces: Schema.optional(
+            Schema.Array(
+              Schema.Struct({
+                Ipv6Addresses: Schema.optional(
+                  Schema.Array(Schema.Struct({ Ipv6Address: Schema.optional(Schema.String) }))
+                )
+              })
+            )
+          )
+        })
+      )
+    })
+  )
+})
+
+const decodeAll = <S extends Schema.Codec<unknown, unknown>>(
+  schema: S,
+  pages: ReadonlyArray<unknown>,
+  access: AwsAccess
+) =>
+  Effect.forEach(pages, (page) => Schema.decodeUnknownEffect(schema)(page)).pipe(
+    Effect.mapError(
+      (cause) =>
+        new FetchError({
+          target: AwsError.targetOf(access),
+          reason: "BadResponse",
+          detail: `what came is not AWS's answer (${oneLine(cause.message)}): is there a proxy or a captive portal in between?`,
+          cause
+        })
+    )
+  )
+
+const groupOf = (group: (typeof GroupPage.Type)["AutoScalingGroups"][number]): Group => ({
+  name: group.AutoScalingGroupName,
+  members: group.Instances.map((one) => ({
+    id: one.InstanceId,
+    zone: one.AvailabilityZone,
+    lifecycle: one.LifecycleState,
+    health: one.HealthStatus
+  }))
+})
+
+type InstanceShape = (typeof InstancePage.Type)["Reservations"][number]["Instances"][number]
+
+const instanceOf = (one: InstanceShape): Instance => ({
+  id: one.InstanceId,
+  state: one.State.Name,
+  private: present(one.PrivateIpAddress),
+  public: present(one.PublicIpAddress),
+  ipv6: present(
+    one.Ipv6Address ?? one.NetworkInterfaces?.flatMap(({ Ipv6Addresses = [] }) => Ipv6Addresses)[0]?.Ipv6Address
+  )
+})
+
+// A stopped instance has an element without text where its public address was.
+const present = (text: string | undefined): string | undefined => (text === "" ? undefined : text)

@@ -1,0 +1,168 @@
+/**
+ * AWS Auto Scaling groups as desired state: the instances that are in service
+ * and healthy, at their addresses.
+ *
+ * All backends of one account and region share their calls (`AwsAccount`).
+ */
+
+import { Duration, Effect, Layer, Option, Redacted, Result, type Scope } from "effect"
+import { distance } from "fastest-levenshtein"
+import type { Refused } from "../domain/State.ts"
+import * as AsgMembership from "./AsgMembership.ts"
+import { type AwsAccess, nameOf } from "./AwsAccess.ts"
+import * as AwsAccount from "./AwsAccount.ts"
+import type { AwsApi } from "./AwsApi.ts"
+import * as AwsError from "./AwsError.ts"
+import { type Candidate, type Named, vet } from "./Candidate.ts"
+import { FetchError, Fetcher, oneLine } from "./Fetcher.ts"
+import * as HostNames from "./HostNames.ts"
+import * as InstanceAddresses from "./InstanceAddresses.ts"
+
+/** The groups of one backend: what `[AWS]` says for it. */
+export interface AwsTarget extends AwsAccess, AwsAccount.Asked {
+  /** The port of every endpoint. */
+  readonly port: number
+  /** Longest time between two polls; of the backends of one account and region the shortest counts. */
+  readonly interval: Duration.Duration
+}
+
+/** For tests and for unusual networks. */
+export interface Options {
+  /** How long `fetch` waits for a poll, which goes on all the same. 10 s. */
+  readonly patience?: Duration.Duration | undefined
+  /** How AWS is asked: by the SDK, which is loaded only then. */
+  readonly api?: ((access: AwsAccess) => Effect.Effect<AwsApi, never, Scope.Scope>) | undefined
+}
+
+/** A `Fetcher` for these backends. Asking for another one is a defect. */
+export const layer = (targets: ReadonlyMap<string, AwsTarget>, options: Options = {}) =>
+  Layer.effect(Fetcher, make(targets, options))
+
+/** The service behind `layer`, for where several sources are joined. Nothing is asked before the first call. */
+export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, AwsTarget>, options: Options = {}) {
+  const hostNames = yield* HostNames.make({})
+  const follows = new Map<string, Follow>()
+  for (const [, backends] of Map.groupBy(targets, ([, target]) => accountOf(target))) {
+    const [, access] = backends[0]!
+    const api = yield* options.api?.(access) ?? load(access)
+    const account = yield* AwsAccount.make({
+      api,
+      asked: backends.map(([, target]) => target),
+      interval: Duration.millis(Math.min(...backends.map(([, { interval }]) => Duration.toMillis(interval))))
+    })
+    for (const [backend, target] of backends) {
+      follows.set(backend, makeFollow({ backend, target, api, account, hostNames, options }))
+    }
+  }
+  const followOf = (backend: string) => {
+    const follow = follows.get(backend)
+    return follow === undefined
+      ? Effect.die(new Error(`no Auto Scaling group for backend ${backend}`))
+      : Effect.succeed(follow)
+  }
+  return Fetcher.of({
+    fetch: (backend) => Effect.flatMap(followOf(backend), ({ fetch }) => fetch),
+    awaitChange: (backend) => Effect.flatMap(followOf(backend), ({ awaitChange }) => awaitChange)
+  })
+})
+
+// Backends with the same of these are asked for together.
+const accountOf = ({ accessKey, endpointUrl, externalId, profile, region, roleArn }: AwsTarget): string =>
+  JSON.stringify([accessKey && Redacted.value(accessKey.id), endpointUrl, externalId, profile, region, roleArn])
+
+const load = (access: AwsAccess) =>
+  Effect.promise(() => import("./AwsApi.ts")).pipe(Effect.flatMap((AwsApi) => AwsApi.make(access)))
+
+interface Follow {
+  readonly fetch: ReturnType<Fetcher["Service"]["fetch"]>
+  readonly awaitChange: Effect.Effect<void>
+}
+
+const makeFollow = (given: {
+  readonly backend: string
+  readonly target: AwsTarget
+  readonly api: AwsApi
+  readonly account: AwsAccount.AwsAccount
+  readonly hostNames: HostNames.HostNames
+  readonly options: Options
+}): Follow => {
+  const { account, api, backend, hostNames, options, target } = given
+  const patience = options.patience ?? Duration.seconds(10)
+  const missingFrom = makeMissing(target, api)
+  /** The number of the last poll whose answer was taken. */
+  let seen = 0
+
+  const fetch = Effect.gen(function* () {
+    const poll = yield* account.after(seen).pipe(
+      Effect.timeoutOrElse({
+        duration: patience,
+        orElse: () =>
+          new FetchError({
+            target: AwsError.targetOf(target),
+            reason: "Unavailable",
+            detail: `no whole answer within ${Duration.toSeconds(patience)} s, and it is still waited for: AWS is slow or throttles, or the network drops packets`
+          })
+      })
+    )
+    seen = poll.number
+    const snapshot = yield* Effect.fromResult(poll.result)
+    const missing = target.groups.filter((name) => !snapshot.groups.has(name))
+    if (missing.length > 0) return yield* missingFrom(missing)
+    return yield* vet(namedOf(target, snapshot), { backend, target: AwsError.targetOf(target), hostNames })
+  }).pipe(Effect.withSpan("AwsAsgFetcher.fetch"))
+
+  return { fetch, awaitChange: Effect.suspend(() => account.awaitDue(seen)) }
+}
+
+const namedOf = ({ groups, ipType, port }: AwsTarget, snapshot: AwsAccount.Snapshot): Named => {
+  const candidates: Array<Candidate> = []
+  const pending: Array<Refused> = []
+  const leaving: Array<Candidate & { readonly reason: string }> = []
+  for (const group of groups.flatMap((name) => snapshot.groups.get(name) ?? [])) {
+    for (const member of group.members) {
+      const origin = AsgMembership.originOf(group, member)
+      const membership = AsgMembership.of(member)
+      if (membership === "served") {
+        Result.match(InstanceAddresses.addressOf(snapshot.addresses, member.id, ipType), {
+          onSuccess: (address) => candidates.push({ origin, address, port }),
+          onFailure: (reason) => pending.push({ origin, reason })
+        })
+      } else if (membership === "leaving") {
+        const address = InstanceAddresses.lastAddressOf(snapshot.addresses, member.id, ipType)
+        if (address !== undefined) leaving.push({ origin, address, port, reason: AsgMembership.reasonOf(member) })
+      }
+    }
+  }
+  return { candidates, refused: [], pending, leaving }
+}
+
+/** The error that names the groups that do not exist. What they may have been meant to be is asked once. */
+const makeMissing = (target: AwsTarget, api: AwsApi) => {
+  const hints = new Map<string, string>()
+  return Effect.fnUntraced(function* (missing: ReadonlyArray<string>) {
+    const names = missing.map((name) => JSON.stringify(oneLine(name))).join(", ")
+    const known = hints.get(names)
+    const hint = known ?? hintOf(missing, yield* Effect.option(api.someNames))
+    hints.set(names, hint)
+    return yield* new FetchError({
+      target: `Auto Scaling group ${names} in ${nameOf(target)}`,
+      reason: "TargetMissing",
+      detail: `there is no such group; ${hint}: see asg_name, region_name and the account of the credentials`
+    })
+  })
+}
+
+const hintOf = (missing: ReadonlyArray<string>, present: Option.Option<ReadonlyArray<string>>): string => {
+  if (Option.isNone(present)) return "which ones there are could not be found out"
+  if (present.value.length === 0) return "this region of the account has none at all"
+  const shown = (name: string) => JSON.stringify(oneLine(name))
+  const close = missing.flatMap((name) => {
+    const [best] = present.value
+      .map((one) => ({ one, steps: distance(name.toLowerCase(), one.toLowerCase()) }))
+      .sort((a, b) => a.steps - b.steps)
+    return best !== undefined && best.steps <= Math.max(2, name.length / 4) ? [shown(best.one)] : []
+  })
+  if (close.length > 0) return `did you mean ${close.join(", ")}?`
+  const some = present.value.slice(0, 5).map(shown).join(", ")
+  return present.value.length > 5 ? `there are ${some} and others` : `there are ${some}`
+}

@@ -1,0 +1,135 @@
+/**
+ * The addresses of instances, remembered by instance id, and which of them have
+ * to be asked for now.
+ *
+ * | instance | is asked for |
+ * | --- | --- |
+ * | new in a group | at once |
+ * | EC2 does not know it, it does not run, or it has no address of the kind that is wanted | after 1 s, 2 s, 4 s … up to a minute |
+ * | served at a public or IPv6 address, which can move | each 3 minutes |
+ * | served at a private address, which is its own for life | never again |
+ * | leaving | once, for the log |
+ * | in no group any more | forgotten |
+ *
+ * An instance that was known and that EC2 leaves out of an answer keeps what was
+ * known of it: EC2's answers are eventually consistent.
+ *
+ * Pure. Source: Amazon EC2 user guide, "Amazon EC2 instance IP addressing", and
+ * EC2 API reference, "Eventual consistency".
+ */
+import { Result } from "effect"
+
+/** `ip_type`: which address of an instance is served. */
+export type IpType = "public" | "private" | "ipv6"
+
+/** What EC2 says of an instance. */
+export interface Instance {
+  readonly id: string
+  /** `running`, `stopping` … */
+  readonly state: string
+  readonly private: string | undefined
+  readonly public: string | undefined
+  readonly ipv6: string | undefined
+}
+
+/** What a group wants of an instance. */
+export interface Need {
+  readonly types: ReadonlySet<IpType>
+  readonly isServed: boolean
+}
+
+interface Known {
+  readonly instance: Instance | undefined
+  /** How often in a row something was lacking. */
+  readonly misses: number
+  /** Unix milliseconds; `undefined`: never. */
+  readonly askAgainAt: number | undefined
+}
+
+export type InstanceAddresses = ReadonlyMap<string, Known>
+
+export const empty: InstanceAddresses = new Map()
+
+const refreshMillis = 180_000
+const firstRetryMillis = 1000
+const lastRetryMillis = 60_000
+
+/** The ids to ask for now. */
+export const due = (
+  known: InstanceAddresses,
+  needs: ReadonlyMap<string, Need>,
+  nowMillis: number
+): ReadonlyArray<string> => {
+  const ids: Array<string> = []
+  for (const [id, need] of needs) {
+    const one = known.get(id)
+    if (one === undefined || (need.isServed && isDue(one, need, nowMillis))) ids.push(id)
+  }
+  return ids
+}
+
+/** When the first of those that lack something is to be asked for again, in Unix milliseconds; `undefined`: none lacks anything. */
+export const nextRetry = (known: InstanceAddresses, needs: ReadonlyMap<string, Need>): number | undefined => {
+  let soonest: number | undefined
+  for (const [id, need] of needs) {
+    const one = known.get(id)
+    if (one === undefined || !need.isServed || !isLacking(one.instance, need)) continue
+    soonest = Math.min(soonest ?? Number.POSITIVE_INFINITY, one.askAgainAt ?? Number.POSITIVE_INFINITY)
+  }
+  return soonest
+}
+
+/** Takes in one whole answer to a question for `asked`, and forgets what no group has any more. */
+export const learn = (
+  known: InstanceAddresses,
+  needs: ReadonlyMap<string, Need>,
+  answer: {
+    readonly asked: ReadonlyArray<string>
+    readonly instances: ReadonlyArray<Instance>
+    readonly nowMillis: number
+  }
+): InstanceAddresses => {
+  const found = new Map(answer.instances.map((instance) => [instance.id, instance]))
+  const asked = new Set(answer.asked)
+  const next = new Map<string, Known>()
+  for (const [id, need] of needs) {
+    const before = known.get(id)
+    if (!asked.has(id)) {
+      if (before !== undefined) next.set(id, before)
+      continue
+    }
+    const instance = found.get(id) ?? before?.instance
+    const misses = isLacking(instance, need) ? (before?.misses ?? 0) + 1 : 0
+    const wait = misses === 0 ? refreshMillis : Math.min(firstRetryMillis * 2 ** (misses - 1), lastRetryMillis)
+    next.set(id, { instance, misses, askAgainAt: answer.nowMillis + wait })
+  }
+  return next
+}
+
+/** The address of an instance, or why it has none yet, worded to follow its name. */
+export const addressOf = (known: InstanceAddresses, id: string, type: IpType): Result.Result<string, string> => {
+  const instance = known.get(id)?.instance
+  if (instance === undefined) return Result.fail("is not known to EC2 yet")
+  if (instance.state !== "running") return Result.fail(`is ${instance.state}, as EC2 says`)
+  const address = instance[type]
+  return address === undefined ? Result.fail(lacks[type]) : Result.succeed(address)
+}
+
+/** The address that an instance has or had, whatever became of it; `undefined` where it was never known. */
+export const lastAddressOf = (known: InstanceAddresses, id: string, type: IpType): string | undefined =>
+  known.get(id)?.instance?.[type]
+
+const lacks: Readonly<Record<IpType, string>> = {
+  private: "has no private address yet",
+  public: "has no public address yet; if its subnet gives none, set ip_type = private",
+  ipv6: "has no IPv6 address yet; if its subnet gives none, set ip_type = private"
+}
+
+const isLacking = (instance: Instance | undefined, { types }: Need): boolean =>
+  instance?.state !== "running" || [...types].some((type) => instance[type] === undefined)
+
+const isDue = ({ askAgainAt, instance }: Known, need: Need, nowMillis: number): boolean => {
+  if (isLacking(instance, need)) return askAgainAt === undefined || askAgainAt <= nowMillis
+  const canMove = need.types.has("public") || need.types.has("ipv6")
+  return canMove && (askAgainAt === undefined || askAgainAt <= nowMillis)
+}
