@@ -145,12 +145,12 @@ const whose = ({ accessKey, profile }: AwsAccess): string => {
   if (profile !== undefined) {
     return `see profile ${JSON.stringify(oneLine(profile))} in the AWS config files of the user that runs ep2`
   }
-  return "set an access key or a profile, or see to the environment or the role of this host (docs/aws-credentials.md)"
+  return "set an access key or a profile, or see to the environment or the role of this host (docs/aws)"
 }
 
 const denial = (action: Action, access: AwsAccess, said: string): string => {
   if (action !== "sts:AssumeRole") {
-    return `the credentials may not call ${action} (${said}): allow it in their IAM policy, which docs/aws.md has in full`
+    return `the credentials may not call ${action} (${said}): allow it in their IAM policy, which docs/aws has in full`
   }
   const id = access.externalId === undefined ? "no external_id is set" : "with this external_id"
   return `role_arn ${access.roleArn} may not be assumed (${said}): its trust policy has to name the caller (${id}), and the caller needs sts:AssumeRole on it`

@@ -26,19 +26,7 @@ const register = (backend: HttpBackends.HttpBackend) =>
     yield* consul.register({ id: backend.name, name: service, address, port })
   })
 
-/** The endpoints that take traffic are just those of these servers. */
-const serves = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>, socket?: string) =>
-  World.eventually(
-    `served: ${backends.map(({ name }) => name).join(", ")}`,
-    Effect.map(world.served(socket), (served) => {
-      const endpoints = backends.map(({ endpoint }) =>
-        endpoint.address.includes(":")
-          ? `[${endpoint.address}]:${endpoint.port}`
-          : `${endpoint.address}:${endpoint.port}`
-      )
-      return Object.values(served).sort().join() === endpoints.sort().join()
-    })
-  )
+const { logs, serves } = World
 
 describe.each(World.versions)("Consul to HAProxy %s", (version) => {
   it.live("serves what is registered and passes, and loses no request to any change", () =>
@@ -82,16 +70,10 @@ describe.each(World.versions)("Consul to HAProxy %s", (version) => {
       const traffic = yield* Traffic.start({ port: world.port })
 
       yield* consul.stop()
-      yield* World.eventually(
-        "the log says that Consul is gone",
-        Effect.sync(() => /warning.*Consul/.test(ep2.output()))
-      )
+      yield* logs(ep2, /warning.*Consul/)
       // A development agent forgets everything: its index goes back, and it answers 200 and [].
       yield* consul.start
-      yield* World.eventually(
-        "the log says what is held",
-        Effect.sync(() => /allow_empty/.test(ep2.output()))
-      )
+      yield* logs(ep2, /allow_empty/)
       yield* serves(world, [a!, b!])
       yield* register(c!)
       yield* serves(world, [c!])
@@ -131,15 +113,9 @@ describe.each(World.versions)("Consul to HAProxy %s", (version) => {
       const ep2 = yield* world.start()
       yield* serves(world, [a!])
 
-      yield* World.eventually(
-        "it follows",
-        Effect.sync(() => /following the source/.test(ep2.output()))
-      )
+      yield* logs(ep2, /following the source/)
       for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
-      yield* World.eventually(
-        "the log says so",
-        Effect.sync(() => /HAProxy cannot be observed/.test(ep2.output()))
-      )
+      yield* logs(ep2, /HAProxy cannot be observed/)
       yield* register(b!)
       yield* consul.deregister("a")
       yield* World.startHaproxy(world, version)
@@ -151,10 +127,7 @@ describe.each(World.versions)("Consul to HAProxy %s", (version) => {
         Effect.map(traffic.report, ({ byServer }) => (byServer.b ?? 0) > 20)
       )
       assert.deepStrictEqual((yield* traffic.stop).failures, [])
-      yield* World.eventually(
-        "the log says who is there",
-        Effect.sync(() => /HAProxy: pid|HAProxy is there: pid/.test(ep2.output()))
-      )
+      yield* logs(ep2, /HAProxy: pid|HAProxy is there: pid/)
     }).pipe(Effect.provide(ConsulServer.layer()))
   )
 })

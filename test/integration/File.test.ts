@@ -20,20 +20,7 @@ const makeWorld = (options: Omit<World.Options, "source">) =>
 const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
   World.replaceFile(fileOf(world), JSON.stringify([{ targets: backends.map(({ endpoint }) => endpointKey(endpoint)) }]))
 
-const serves = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
-  World.eventually(
-    `served: ${backends.map(({ name }) => name).join(", ")}`,
-    Effect.map(world.served(), (served) => {
-      const wanted = backends.map(({ endpoint }) => endpointKey(endpoint))
-      return Object.values(served).sort().join() === wanted.sort().join()
-    })
-  )
-
-const logs = (ep2: World.Ep2, pattern: RegExp) =>
-  World.eventually(
-    `the log has ${pattern}`,
-    Effect.sync(() => pattern.test(ep2.output()))
-  )
+const { logs, serves } = World
 
 const count = (ep2: World.Ep2, pattern: RegExp) =>
   ep2

@@ -12,6 +12,7 @@ import { endpointKey, isPlaceholder, type Server } from "../../src/domain/State.
 import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
 import * as Binaries from "../servers/Binaries.ts"
+import type { HttpBackend } from "../servers/HttpBackends.ts"
 
 const root = resolve(import.meta.dirname, "../..")
 
@@ -29,6 +30,10 @@ export interface Options {
   readonly backend?: string
   /** Processes, by `nbproc` (HAProxy 2.2). Default 1. */
   readonly processes?: number
+  /** What is run as ep2, in place of the sources. */
+  readonly program?: string
+  /** Set for ep2, besides what it inherits. */
+  readonly env?: Readonly<Record<string, string>>
   /** The whole template, for those that are to be wrong. */
   readonly template?: string
 }
@@ -73,6 +78,23 @@ export const eventually = <E>(what: string, is: Effect.Effect<boolean, E>, withi
       yield* Effect.sleep("20 millis")
     }
   })
+
+/** Waits until the endpoints that take traffic in a process are just those of these servers. */
+export const serves = (world: World, backends: ReadonlyArray<HttpBackend>, socket?: string) =>
+  eventually(
+    `served: ${backends.map(({ name }) => name).join(", ")}`,
+    Effect.map(world.served(socket), (served) => {
+      const wanted = backends.map(({ endpoint }) => endpointKey(endpoint))
+      return Object.values(served).sort().join() === wanted.sort().join()
+    })
+  )
+
+/** Waits until ep2 has said something. */
+export const logs = (ep2: Ep2, pattern: RegExp) =>
+  eventually(
+    `the log has ${pattern}`,
+    Effect.sync(() => pattern.test(ep2.output()))
+  )
 
 export const freePort: Effect.Effect<number> = Effect.promise(
   () =>
@@ -139,7 +161,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
 
   const start = (args?: ReadonlyArray<string>) =>
     Effect.acquireRelease(
-      Effect.sync(() => spawnEp2(args ?? ["start", "--conf", paths.conf])),
+      Effect.sync(() => spawnEp2(options, args ?? ["start", "--conf", paths.conf])),
       (ep2) => Effect.sync(() => ep2.signal("SIGKILL")).pipe(Effect.andThen(ep2.ended))
     )
   const ask = (command: string, socket = sockets[0]!) =>
@@ -198,10 +220,11 @@ ${backend}    {{nodes}}
 `
 }
 
-const spawnEp2 = (args: ReadonlyArray<string>): Ep2 => {
-  const child: ChildProcess = spawn(process.execPath, [join(root, "src/main.ts"), ...args], {
+const spawnEp2 = ({ env, program = join(root, "src/main.ts") }: Options, args: ReadonlyArray<string>): Ep2 => {
+  const child: ChildProcess = spawn(process.execPath, [program, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
-    cwd: root
+    cwd: root,
+    env: { ...process.env, ...env }
   })
   let output = ""
   for (const stream of [child.stdout, child.stderr]) {

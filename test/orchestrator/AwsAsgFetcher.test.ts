@@ -1,4 +1,5 @@
 /** The AWS source on a real API: moto. What moto does not do is in AwsFaults.test.ts. */
+import { readFileSync } from "node:fs"
 import { assert, layer } from "@effect/vitest"
 import { Duration, Effect } from "effect"
 import { endpointKey } from "../../src/domain/State.ts"
@@ -292,6 +293,26 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher", (it) => 
       )
       assert.deepEqual(proxy.seen().slice(0, before).map(actionOf), [groupsCall, instancesCall])
       assert.deepEqual(calls, Array(100).fill(groupsCall))
+    })
+  )
+
+  it.effect("makes no call but those that the policy in docs/aws allows, and both of them", () =>
+    Effect.gen(function* () {
+      const moto = yield* MotoServer
+      yield* moto.makeGroup("policy", 1)
+      const { fetch, proxy } = yield* start({ groups: ["policy"] })
+      yield* fetch
+      yield* moto.deleteGroup("policy")
+      yield* Effect.flip(fetch)
+
+      const made = proxy.seen().map((one) => {
+        const service = /\/([a-z0-9]+)\/aws4_request/.exec(one.headers.authorization ?? "")?.[1]
+        return `${service}:${actionOf(one)}`
+      })
+
+      const page = readFileSync(new URL("../../docs/aws/README.md", import.meta.url), "utf8")
+      const policy = JSON.parse(/```json\n([\s\S]*?)```/.exec(page)?.[1] ?? "")
+      assert.sameMembers([...new Set(made)], policy.Statement[0].Action)
     })
   )
 

@@ -13,7 +13,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import type * as FaultProxy from "../servers/FaultProxy.ts"
 import { MotoServer } from "../servers/MotoServer.ts"
-import { accessKey, actionOf, start } from "./AwsGroups.ts"
+import { accessKey, actionOf, start, web } from "./AwsGroups.ts"
 
 const soon = () => new Date(Date.now() + 3_600_000).toISOString()
 
@@ -69,21 +69,14 @@ const json = (response: ServerResponse, body: unknown) =>
 
 const withoutKeys = { accessKey: undefined }
 
-/** One group with one instance, whoever asks for it. */
-const moto = Effect.gen(function* () {
-  const server = yield* MotoServer
-  if ((yield* server.instances("web")).length === 0) yield* server.makeGroup("web", 1)
-  return server
-})
-
 layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) => {
   it.effect("are the access key of ep2.conf, before whatever else is there", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       yield* surroundings(() => ({ AWS_ACCESS_KEY_ID: "AKIAOTHER", AWS_SECRET_ACCESS_KEY: "x" }))
       const { fetch, proxy } = yield* start()
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       assert.deepEqual(proxy.seen().map(signer), ["AKIATEST", "AKIATEST"])
     })
@@ -91,7 +84,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("are those of the environment", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       yield* surroundings(() => ({
         AWS_ACCESS_KEY_ID: "AKIAENV",
         AWS_SECRET_ACCESS_KEY: "x",
@@ -99,7 +92,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
       }))
       const { fetch, proxy } = yield* start(withoutKeys)
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       assert.deepEqual(proxy.seen().map(signer), ["AKIAENV", "AKIAENV"])
       assert.equal(proxy.seen()[0]!.headers["x-amz-security-token"], "session")
@@ -108,12 +101,12 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("are those of a profile, before those of the environment", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const folder = yield* surroundings(() => ({ AWS_ACCESS_KEY_ID: "AKIAENV", AWS_SECRET_ACCESS_KEY: "x" }))
       writeFileSync(join(folder, "credentials"), "[ops]\naws_access_key_id = AKIAOPS\naws_secret_access_key = x\n")
       const { fetch, proxy } = yield* start({ ...withoutKeys, profile: "ops" })
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       assert.deepEqual(proxy.seen().map(signer), ["AKIAOPS", "AKIAOPS"])
     })
@@ -121,14 +114,14 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("are what the command of a profile prints", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const folder = yield* surroundings(() => ({}))
       const printed = JSON.stringify({ Version: 1, AccessKeyId: "AKIACMD", SecretAccessKey: "x", Expiration: soon() })
       writeFileSync(join(folder, "printed.json"), printed)
       writeFileSync(join(folder, "config"), `[profile cmd]\ncredential_process = cat ${join(folder, "printed.json")}\n`)
       const { fetch, proxy } = yield* start({ ...withoutKeys, profile: "cmd" })
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       assert.deepEqual(proxy.seen().map(signer), ["AKIACMD", "AKIACMD"])
     })
@@ -136,7 +129,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("of a profile are read anew after they were refused, without a restart", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const folder = yield* surroundings(() => ({}))
       const { fetch, proxy } = yield* start({ ...withoutKeys, profile: "ops" })
 
@@ -148,7 +141,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
       writeFileSync(join(folder, "credentials"), "[ops]\naws_access_key_id = AKIANEW\naws_secret_access_key = x\n")
       yield* proxy.set({ kind: "none" })
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
       assert.match(
         none.detail,
         /^no credentials: Could not resolve credentials using profile: \[ops\] .*: see profile "ops" in the AWS config files of the user that runs ep2$/
@@ -160,12 +153,12 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("are those of a role, assumed with the access key and the external id", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       yield* surroundings(() => ({}))
       const roleArn = "arn:aws:iam::123456789012:role/ep2"
       const { fetch, proxy } = yield* start({ roleArn, externalId: "ep2-production" })
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       const [assume, ...calls] = proxy.seen()
       const asked = new URLSearchParams(assume!.body)
@@ -181,7 +174,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("of a profile that is not there are an error, whatever else there is", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const url = yield* serve((_, response) =>
         json(response, { AccessKeyId: "ASIACONTAINER", SecretAccessKey: "x", Token: "t", Expiration: soon() })
       )
@@ -197,7 +190,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("of a role that may not be assumed are an error that says what its policy has to have", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       yield* surroundings(() => ({}))
       const roleArn = "arn:aws:iam::123456789012:role/ep2"
       const { fetch, proxy } = yield* start({ roleArn })
@@ -223,7 +216,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("of a role are an error that can pass by itself where STS does not answer", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       yield* surroundings(() => ({}))
       const { fetch, proxy } = yield* start({ roleArn: "arn:aws:iam::123456789012:role/ep2" })
       yield* proxy.set({ kind: "refuse" })
@@ -237,7 +230,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("come from a web identity, as in a Kubernetes pod", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const { fetch, proxy } = yield* start(withoutKeys)
       const folder = yield* surroundings((dir) => ({
         AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/pod",
@@ -245,7 +238,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
       }))
       writeFileSync(join(folder, "token"), "a.web.token")
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       const [assume, ...calls] = proxy.seen()
       assert.equal(actionOf(assume!), "AssumeRoleWithWebIdentity")
@@ -256,7 +249,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("come from the container, as in ECS and EKS Pod Identity", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       let authorization: string | undefined
       const url = yield* serve((request, response) => {
         authorization = request.headers.authorization
@@ -268,7 +261,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
       }))
       const { fetch, proxy } = yield* start(withoutKeys)
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       assert.equal(authorization, "let me in")
       assert.deepEqual(proxy.seen().map(signer), ["ASIACONTAINER", "ASIACONTAINER"])
@@ -277,7 +270,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("come from the role of the instance, by IMDSv2", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const asked: Array<string> = []
       const url = yield* serve((request, response) => {
         asked.push(`${request.method} ${request.url} ${request.headers["x-aws-ec2-metadata-token"] ?? "-"}`)
@@ -296,7 +289,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
       yield* surroundings(() => ({ AWS_EC2_METADATA_DISABLED: "false", AWS_EC2_METADATA_SERVICE_ENDPOINT: url }))
       const { fetch, proxy } = yield* start(withoutKeys)
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       assert.deepEqual(proxy.seen().map(signer), ["ASIAIMDS", "ASIAIMDS"])
       assert.deepEqual(asked, [
@@ -328,7 +321,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("come from SSO, with the token that `aws sso login` left", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const folder = yield* surroundings(() => ({}))
       sso(folder, soon())
       const { fetch, proxy } = yield* start({ ...withoutKeys, profile: "sso" })
@@ -343,7 +336,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
       const headers = { "content-type": "application/json" }
       yield* proxy.set({ kind: "answer", status: 200, body, headers }, ({ url }) => url.startsWith("/federation/"))
 
-      assert.lengthOf(yield* fetch, 1)
+      assert.lengthOf(yield* fetch, 2)
 
       const [federation, ...calls] = proxy.seen()
       assert.match(federation!.url, /^\/federation\/credentials\?.*role_name=ep2/)
@@ -354,7 +347,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("of SSO that have expired are an error that says how to log in again", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       const folder = yield* surroundings(() => ({}))
       sso(folder, new Date(Date.now() - 1000).toISOString())
       const { fetch } = yield* start({ ...withoutKeys, profile: "sso" })
@@ -371,7 +364,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
 
   it.effect("that are nowhere are an error that says where they may be", () =>
     Effect.gen(function* () {
-      yield* moto
+      yield* web
       yield* surroundings(() => ({}))
       const { fetch, proxy } = yield* start(withoutKeys)
 
@@ -380,7 +373,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AWS credentials", (it) =
       assert.equal(error.reason, "Unauthorized")
       assert.match(
         error.detail,
-        /^no credentials: .*: set an access key or a profile, or see to the environment or the role of this host \(docs\/aws-credentials\.md\)$/
+        /^no credentials: .*: set an access key or a profile, or see to the environment or the role of this host \(docs\/aws\)$/
       )
       assert.deepEqual(proxy.seen(), [])
       assert.notInclude(error.message, Redacted.value(accessKey.secret))

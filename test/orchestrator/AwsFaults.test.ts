@@ -3,9 +3,9 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { Duration, Effect, Redacted } from "effect"
 import type { AwsAccess } from "../../src/orchestrator/AwsAccess.ts"
 import * as AwsError from "../../src/orchestrator/AwsError.ts"
-import type * as FaultProxy from "../servers/FaultProxy.ts"
+import * as FaultProxy from "../servers/FaultProxy.ts"
 import { MotoServer } from "../servers/MotoServer.ts"
-import { accessKey, actionOf, isAction, start } from "./AwsGroups.ts"
+import { accessKey, actionOf, isAction, start, web } from "./AwsGroups.ts"
 
 const groupsCall = "DescribeAutoScalingGroups"
 const instancesCall = "DescribeInstances"
@@ -125,7 +125,7 @@ const faults: ReadonlyArray<{
       "User: u is not authorized to perform: autoscaling:DescribeAutoScalingGroups"
     ),
     reason: "Unauthorized",
-    says: /^the credentials may not call autoscaling:DescribeAutoScalingGroups \(AccessDenied "User: u .*"\): allow it in their IAM policy, which docs\/aws\.md has/
+    says: /^the credentials may not call autoscaling:DescribeAutoScalingGroups \(AccessDenied "User: u .*"\): allow it in their IAM policy, which docs\/aws has/
   },
   {
     name: "does not allow the second call",
@@ -228,8 +228,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher when AWS m
     "fails when it $name, in one line that shows no key, and reads on when it is over",
     ({ call = groupsCall, fault, reason, requestTimeoutMillis, says }) =>
       Effect.gen(function* () {
-        const moto = yield* MotoServer
-        if ((yield* moto.instances("web")).length === 0) yield* moto.makeGroup("web", 2)
+        yield* web
         const { calls, fetch, proxy, target } = yield* start({}, { requestTimeoutMillis })
         yield* proxy.set(fault, isAction(call))
 
@@ -252,6 +251,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher when AWS m
 
   it.effect("signs with AWS's time when the clock of the host is off", () =>
     Effect.gen(function* () {
+      yield* web
       const { fetch, proxy } = yield* start()
       let refused = 0
       const fault = queryError(403, "SignatureDoesNotMatch", "Signature expired", { date: hourFromNow() })
@@ -310,6 +310,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher when AWS m
 
   it.effect("slows its calls down when it is throttled", () =>
     Effect.gen(function* () {
+      yield* web
       const { calls, proxy, state } = yield* start()
       yield* proxy.set(queryError(400, "Throttling", "Rate exceeded"), isAction(groupsCall))
 
@@ -324,6 +325,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher when AWS m
 
   it.effect("waits no longer than its patience for an answer, and takes it when it has come after all", () =>
     Effect.gen(function* () {
+      yield* web
       const { calls, fetch, proxy } = yield* start({}, { patience: Duration.millis(200) })
       yield* proxy.set({ kind: "delay", millis: 1000 })
 
@@ -339,9 +341,27 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher when AWS m
     })
   )
 
+  it.effect("asks through the proxy that the environment names, as EP2 1.0 did", () =>
+    Effect.gen(function* () {
+      const moto = yield* web
+      const proxy = yield* FaultProxy.make(moto)
+      const setProxy = (url: string | undefined) =>
+        Effect.sync(() => {
+          if (url === undefined) delete process.env.HTTP_PROXY
+          else process.env.HTTP_PROXY = url
+        })
+      yield* Effect.acquireRelease(setProxy(`http://127.0.0.1:${proxy.port}`), () => setProxy(undefined))
+      const { fetch } = yield* start({ endpointUrl: moto.url })
+
+      assert.lengthOf(yield* fetch, 2)
+
+      assert.deepEqual(proxy.requests(), [`${moto.url}/`, `${moto.url}/`])
+    })
+  )
+
   it.effect("closes its connections with its scope", () =>
     Effect.gen(function* () {
-      const moto = yield* MotoServer
+      yield* web
       const proxy = yield* Effect.scoped(
         Effect.gen(function* () {
           const { fetch, proxy: within } = yield* start()
@@ -353,7 +373,6 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher when AWS m
       assert.isAbove(proxy.seen().length, 0)
       assert.include(proxy.seen().map(actionOf), groupsCall)
       assert.equal(yield* proxy.connections, 0)
-      assert.isAbove((yield* moto.instances("web")).length, 0)
     })
   )
 })

@@ -26,6 +26,13 @@ export const actionOf = ({ body }: FaultProxy.Seen): string => new URLSearchPara
 
 export const isAction = (action: string) => (request: FaultProxy.Seen) => actionOf(request) === action
 
+/** The group `web` with two instances, made by whoever needs it first. */
+export const web = Effect.gen(function* () {
+  const moto = yield* MotoServer
+  if ((yield* moto.instances("web")).length === 0) yield* moto.makeGroup("web", 2)
+  return moto
+})
+
 /** A fetcher of one backend, and what it asked. */
 export const start = Effect.fnUntraced(function* (
   some: Partial<AwsAsgFetcher.AwsTarget> = {},

@@ -68,9 +68,10 @@ export const make = Effect.fnUntraced(function* (options: Options) {
   const end = (signal: "SIGKILL" | "SIGTERM") =>
     Effect.gen(function* () {
       const { masters, workers } = yield* running
-      for (const pid of signal === "SIGKILL" ? [...masters, ...workers] : masters) signalTo(pid, signal)
-      yield* Effect.promise(() => find(paths.configFile)).pipe(
-        Effect.repeat({ until: ({ masters, workers }) => masters.length + workers.length === 0, schedule: moments }),
+      const all = [...masters, ...workers]
+      for (const pid of signal === "SIGKILL" ? all : masters) signalTo(pid, signal)
+      yield* Effect.promise(() => Promise.all(all.map(hasEnded))).pipe(
+        Effect.repeat({ until: (ended) => ended.every(Boolean), schedule: moments }),
         Effect.timeout("20 seconds"),
         Effect.orDie
       )
@@ -149,6 +150,12 @@ const find = async (configFile: string): Promise<Running> => {
   }
   const masters = [...parents].filter(([, parent]) => !parents.has(parent)).map(([pid]) => pid)
   return { masters, workers: [...parents.keys()].filter((pid) => !masters.includes(pid)) }
+}
+
+// Its command line is empty some time before its sockets are closed; what nobody has waited for yet has none open.
+const hasEnded = async (pid: number): Promise<boolean> => {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "")
+  return stat === "" || /^[ZX]/.test(stat.split(") ").at(-1) ?? "")
 }
 
 const signalTo = (pid: number, signal: NodeJS.Signals) => {
