@@ -67,6 +67,8 @@ export const logActions = Effect.fnUntraced(function* (
         Effect.annotateLogs({ server: action.server, ...(key === undefined ? {} : { endpoint: key }), ...where })
       )
     yield* Plan.Action.$match(action, {
+      Add: () => log("added: no slot was free, and HAProxy takes servers while it runs"),
+      Remove: () => log("removed: it is free, and the pool has enough without it"),
       Arrive: ({ prove }) => log(`arrives${prove ? ", takes traffic once its checks pass" : ""}${named}`),
       Resume: () => log(`takes traffic (again)${named}`),
       Drain: () => {

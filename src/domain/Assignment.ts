@@ -4,19 +4,36 @@
  * An endpoint keeps the server it has: moving it would cut its sessions and
  * restart its counters for no gain. Where processes disagree, the name under
  * which most of it is served wins. A new endpoint gets the lowest name that is
- * free in all processes; what cannot be observed counts as busy.
+ * free in all processes; what cannot be observed counts as busy. Where servers
+ * can be added, a name may be missing in some processes or in all.
  *
  * Pure and deterministic.
  */
-import { endpointKey, isPlaceholder, type ObservedState, type Server, slotNumber, type Wanted } from "./State.ts"
+import {
+  endpointKey,
+  isPlaceholder,
+  type ObservedState,
+  type Server,
+  slotName,
+  slotNumber,
+  type Wanted
+} from "./State.ts"
 
 export interface Assignment {
   readonly placed: ReadonlyArray<Wanted & { readonly server: string }>
   readonly unplaced: ReadonlyArray<Wanted>
 }
 
-/** Places the wanted endpoints, each at most once, in the order of the server numbers. */
-export const make = (wanted: ReadonlyArray<Wanted>, observed: ObservedState): Assignment => {
+/**
+ * Places the wanted endpoints, each at most once, in the order of the server
+ * numbers. With `canAdd` all of them find a place, also on servers that are not
+ * there yet.
+ */
+export const make = (
+  wanted: ReadonlyArray<Wanted>,
+  observed: ObservedState,
+  { canAdd }: { readonly canAdd: boolean } = { canAdd: false }
+): Assignment => {
   const byKey = new Map(wanted.map((one) => [endpointKey(one.endpoint), one]))
   const views = [
     ...observed.processes,
@@ -32,11 +49,12 @@ export const make = (wanted: ReadonlyArray<Wanted>, observed: ObservedState): As
     taken.add(key)
   }
 
-  const free = freeNames(views).filter((name) => !placed.has(name))
+  const free = freeNames(views, canAdd).filter((name) => !placed.has(name))
+  const fresh = canAdd ? newNames(views) : undefined
   const unplaced: Array<Wanted> = []
   for (const [key, one] of byKey) {
     if (taken.has(key)) continue
-    const name = free.shift()
+    const name = free.shift() ?? fresh?.next().value
     if (name === undefined) unplaced.push(one)
     else placed.set(name, one)
   }
@@ -80,17 +98,25 @@ const claimOf = (server: Server): number => {
   return server.admin === "maint" ? 1 : 2
 }
 
-/** Names that are a free slot wherever they are seen, and that every process has. */
-const freeNames = (views: ReadonlyArray<View>): Array<string> => {
-  const count = new Map<string, number>()
+/** Names that are a free slot wherever they are seen, and, unless servers can be added, that every process has. */
+const freeNames = (views: ReadonlyArray<View>, canAdd: boolean): Array<string> => {
+  const count = new Map<string, { free: number; all: number }>()
   for (const { servers } of views) {
     for (const { admin, endpoint, isMarked, name } of servers) {
+      if (slotNumber(name) === undefined) continue
       const isFree = admin === "maint" && !isMarked && endpoint !== undefined && isPlaceholder(endpoint)
-      if (slotNumber(name) !== undefined && isFree) count.set(name, (count.get(name) ?? 0) + 1)
+      const before = count.get(name) ?? { free: 0, all: 0 }
+      count.set(name, { free: before.free + (isFree ? 1 : 0), all: before.all + 1 })
     }
   }
   return [...count]
-    .filter(([, times]) => times === views.length)
+    .filter(([, { all, free }]) => free === all && (canAdd || all === views.length))
     .map(([name]) => name)
     .sort((one, other) => number(one) - number(other))
+}
+
+/** Names that no process has, lowest first, without end. */
+function* newNames(views: ReadonlyArray<View>): Generator<string, never> {
+  const used = new Set(views.flatMap(({ servers }) => servers.map(({ name }) => name)))
+  for (let next = 1; ; next++) if (!used.has(slotName(next))) yield slotName(next)
 }

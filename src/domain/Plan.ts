@@ -11,8 +11,10 @@
  *   a       a, maint or drain, no mark           nothing: the operator's hand (`held`)
  *   a       a, mark                              Resume: it was arriving or leaving
  *   a       free                                 Arrive
+ *   a       no such server, servers can be added Add: a free slot
  *   a       anything else                        as for "–", until it is free
  *   –       free                                 nothing
+ *   –       free, beyond what the pool keeps     Remove, where servers can be added again
  *   –       placeholder, maint, mark             Free: the last step was missing
  *   –       placeholder, ready or drain          Stop: a placeholder is never served
  *   –       b, maint or drain, no mark           Drain
@@ -45,8 +47,15 @@ import {
 
 /** One change to one server of one process. */
 export type Action = Data.TaggedEnum<{
+  /** Make a free slot of that name in a HAProxy that has no such server. */
+  readonly Add: Step
   /** Point the free slot at the endpoint and let it take traffic; `prove`: not before its checks pass. */
-  readonly Arrive: Step & { readonly endpoint: Endpoint; readonly prove: boolean }
+  readonly Arrive: Step & {
+    readonly endpoint: Endpoint
+    readonly prove: boolean
+    /** Its check has to be switched on first. */
+    readonly isCheckOff?: true
+  }
   /** It is on its endpoint already: give it its traffic (back). `isReady`: it left maintenance before. */
   readonly Resume: Step & { readonly endpoint: Endpoint; readonly prove: boolean; readonly isReady: boolean }
   /** Balance nothing new onto it; its sessions go on. */
@@ -55,6 +64,8 @@ export type Action = Data.TaggedEnum<{
   readonly Stop: Step & { readonly shutdown: boolean }
   /** Idle and in maintenance: onto the placeholder, without the mark, free for the next endpoint. */
   readonly Free: Step
+  /** A free slot that the pool need not keep: HAProxy forgets it. */
+  readonly Remove: Step
 }>
 export const Action = Data.taggedEnum<Action>()
 
@@ -81,6 +92,13 @@ export interface Options {
   readonly drainTimeoutAction: "wait" | "shutdown"
   /** How long leaving servers wait for an arriving one to come up. */
   readonly proveTimeoutMillis: number
+  /**
+   * How the pool gets larger than it is. Without it, what finds no slot waits.
+   *
+   * - `add`: by servers that are added while HAProxy runs; those above `keep` are removed when they are free.
+   * - `reload`: by the caller, soon. Nothing is drained to make room.
+   */
+  readonly growth?: { readonly by: "add"; readonly keep: number } | { readonly by: "reload" } | undefined
   readonly nowMillis: number
 }
 
@@ -102,6 +120,8 @@ export interface Plan {
   readonly placed: ReadonlyArray<Placed>
   /** Wanted endpoints without a server to go to. Data, not an error: HAProxy serves what fits. */
   readonly unplaced: ReadonlyArray<Wanted>
+  /** Some process lacks the server of an endpoint that others have. */
+  readonly isIncomplete: boolean
   readonly held: ReadonlyArray<Held>
   /** Something is still on its way, so look again soon although nothing changes outside. */
   readonly isMoving: boolean
@@ -110,7 +130,8 @@ export interface Plan {
 
 /** Plans one backend. */
 export const make = (desired: DesiredState, observed: ObservedState, memory: Memory, options: Options): Plan => {
-  const { placed, unplaced } = Assignment.make(desired.wanted, observed)
+  const { growth } = options
+  const { placed, unplaced } = Assignment.make(desired.wanted, observed, { canAdd: growth?.by === "add" })
   const target = new Map(placed.map((one) => [one.server, one]))
   const slots = observed.processes.flatMap(({ socket, servers }) =>
     servers.filter(({ name }) => slotNumber(name) !== undefined).map((server) => ({ socket, server }))
@@ -136,7 +157,7 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
       Retirement.make({
         process,
         placed,
-        unplaced: unplaced.length,
+        unplaced: growth === undefined ? unplaced.length : 0,
         awaited,
         isOverdue: (server) => drainedFor(process.socket, server) >= options.drainTimeoutMillis
       }).map((name) => `${process.socket} ${name}`)
@@ -147,6 +168,10 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
   const drains = new Map<string, number>()
   const held: Array<Held> = []
   let isMoving = awaited.size > 0
+  const absent = [...bySocket].flatMap(([socket, servers]) =>
+    placed.filter(({ server }) => !servers.has(server)).map(({ server }) => ({ socket, server }))
+  )
+  if (growth?.by === "add") for (const step of absent) actions.push(Action.Add(step))
 
   for (const { socket, server } of slots) {
     const step = { socket, server: server.name }
@@ -161,12 +186,15 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
         held.push({ ...goal, admin: server.admin })
       }
     } else if (goal !== undefined && isFree(server)) {
-      actions.push(Action.Arrive({ ...step, endpoint: goal.endpoint, prove: options.prove && server.hasCheck }))
+      const off = server.isCheckOff ? ({ isCheckOff: true } as const) : {}
+      const prove = options.prove && (server.hasCheck || server.isCheckOff === true)
+      actions.push(Action.Arrive({ ...step, endpoint: goal.endpoint, prove, ...off }))
     } else if (at === undefined) {
       // Its host name was never resolved, so HAProxy will not take an address for it either.
     } else if (isPlaceholder(at)) {
       if (server.admin !== "maint") actions.push(Action.Stop({ ...step, shutdown: false }))
       else if (server.isMarked) actions.push(Action.Free(step))
+      else if (growth?.by === "add" && (slotNumber(server.name) ?? 0) > growth.keep) actions.push(Action.Remove(step))
     } else if (!server.isMarked) {
       if (server.admin !== "ready" || server.health === "down" || mayDrain.has(`${socket} ${server.name}`)) {
         actions.push(Action.Drain({ ...step, endpoint: at }))
@@ -194,6 +222,7 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
     actions: actions.toSorted((one, other) => order(one) - order(other)),
     placed,
     unplaced,
+    isIncomplete: absent.length > 0,
     held,
     isMoving: isMoving || actions.length > 0,
     memory: { arrivals, drains }
@@ -206,6 +235,7 @@ export const none = (backend: string): Plan => ({
   actions: [],
   placed: [],
   unplaced: [],
+  isIncomplete: false,
   held: [],
   isMoving: false,
   memory: emptyMemory
@@ -216,7 +246,15 @@ export const isSettled = (plan: Plan): boolean => plan.actions.length === 0 && !
 
 const nameMap = (servers: ReadonlyArray<Server>) => new Map(servers.map((server) => [server.name, server]))
 
-const order = Action.$match({ Resume: () => 0, Arrive: () => 1, Drain: () => 2, Stop: () => 3, Free: () => 4 })
+const order = Action.$match({
+  Resume: () => 0,
+  Add: () => 1,
+  Arrive: () => 2,
+  Drain: () => 3,
+  Stop: () => 4,
+  Free: () => 5,
+  Remove: () => 6
+})
 
 const isOn = (server: Server, { address, port }: Endpoint): boolean =>
   server.endpoint?.address === address && server.endpoint.port === port

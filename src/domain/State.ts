@@ -116,6 +116,8 @@ export interface Server {
   readonly isMarked: boolean
   /** Whether health checks can run on it at all; without one, it counts as up. */
   readonly hasCheck: boolean
+  /** Its check is switched off, as on every server that was just added at runtime. Absent: it is on, or there is none. */
+  readonly isCheckOff?: true
   /**
    * - `up`: takes traffic when it is ready.
    * - `unproven`: as up, but no check has passed since it left maintenance.

@@ -155,7 +155,8 @@ const applyOne = Effect.fnUntraced(function* (
     })
   })
   const whole = (among: typeof steps) => Effect.flatMap(send("first", among), (good) => send("second", good))
-  const isAdding = ({ action }: (typeof steps)[number]) => action._tag === "Arrive" || action._tag === "Resume"
+  const isAdding = ({ action: { _tag } }: (typeof steps)[number]) =>
+    _tag === "Add" || _tag === "Arrive" || _tag === "Resume"
   // What arrives has its traffic before anything loses it. A stop of ep2 waits for the end, so that it leaves servers whole.
   yield* Effect.uninterruptible(
     Effect.andThen(whole(steps.filter(isAdding)), whole(steps.filter((step) => !isAdding(step))))

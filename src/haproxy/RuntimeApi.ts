@@ -44,8 +44,12 @@ export interface Commands {
   readonly second: ReadonlyArray<Command>
 }
 
-/** The commands that carry out one action on one process, in order. */
-export const encode = (backend: string, action: Action, placeholder: Endpoint): Commands => {
+/**
+ * The commands that carry out one action on one process, in order. `options` is
+ * what a server line has behind its address: servers that are added inherit
+ * nothing, so that all of it has to be in the command.
+ */
+export const encode = (backend: string, action: Action, placeholder: Endpoint, options = "check"): Commands => {
   const name = `${backend}/${action.server}`
   const server = `set server ${name}`
   const toTraffic = (isReady: boolean, prove: boolean) => [
@@ -55,9 +59,18 @@ export const encode = (backend: string, action: Action, placeholder: Endpoint): 
     silent(`${server} weight 100%`)
   ]
   switch (action._tag) {
+    case "Add":
+      return { first: [addServer(name, placeholder, options)], second: [enableHealth(name)] }
+    case "Remove":
+      return { first: [deleteServer(name)], second: [] }
     case "Arrive":
       return {
-        first: [silent(`${server} state maint`), silent(`${server} weight 0%`), setAddress(name, action.endpoint)],
+        first: [
+          silent(`${server} state maint`),
+          silent(`${server} weight 0%`),
+          setAddress(name, action.endpoint),
+          ...(action.isCheckOff ? [enableHealth(name)] : [])
+        ],
         second: toTraffic(false, action.prove)
       }
     case "Resume":
@@ -76,6 +89,20 @@ export const encode = (backend: string, action: Action, placeholder: Endpoint): 
       return { first: [setAddress(name, placeholder)], second: [silent(`${server} weight 100%`)] }
   }
 }
+
+/** The new server is in maintenance, at full weight, without its check running: a free slot. */
+const addServer = (name: string, { address, port }: Endpoint, options: string): Command => ({
+  text: `add server ${name} ${address}:${port} ${options}`,
+  isGood: (reply) => reply === "New server registered."
+})
+
+const enableHealth = (name: string): Command => silent(`enable health ${name}`)
+
+/** A server that still has idle connections is not deleted; they go by themselves, and the next pass tries again. */
+const deleteServer = (name: string): Command => ({
+  text: `del server ${name}`,
+  isGood: (reply) => reply === "Server deleted." || reply.startsWith("Server still has connections attached to it")
+})
 
 /**
  * HAProxy's own reply must say that it has the address *and* the port: 2.2 and
@@ -148,6 +175,7 @@ const adminState = (bits: number): AdminState =>
 
 /** Configured and enabled (`CHK_ST_CONFIGURED | CHK_ST_ENABLED`): only then can a server that is told down come up. */
 const checkMask = 0x06
+const checkConfigured = 0x02
 
 /** What `show stat` adds to a server. */
 export interface Stat {
@@ -176,12 +204,14 @@ export const parseServers = (reply: string, stats: ReadonlyMap<string, Stat>): R
       const name = field("srv_name")
       const stat = stats.get(name)
       const isDown = field("srv_op_state") === "0"
+      const check = Number(field("srv_check_state")) & checkMask
       return {
         name,
         endpoint: serverEndpoint(field("srv_addr"), Number(field("srv_port"))),
         admin: adminState(Number(field("srv_admin_state"))),
         isMarked: field("srv_uweight") === "0",
-        hasCheck: (Number(field("srv_check_state")) & checkMask) === checkMask,
+        hasCheck: check === checkMask,
+        ...(check === checkConfigured ? ({ isCheckOff: true } as const) : {}),
         health: isDown ? "down" : stat?.isProven === false ? "unproven" : "up",
         sessions: stat?.sessions
       }

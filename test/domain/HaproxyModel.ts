@@ -15,6 +15,8 @@ export interface ModelServer {
   readonly isDrain: boolean
   readonly weight: 0 | 100
   readonly hasCheck: boolean
+  /** A server that was added at runtime has its check off at first. */
+  readonly isCheckOff: boolean
   readonly isUp: boolean
   /** Good checks that are still to come before it is proven; bad ones count them up again. */
   readonly unproven: number
@@ -37,6 +39,7 @@ export const freeServer = (name: string, endpoint: Endpoint, hasCheck: boolean):
   isDrain: false,
   weight: 100,
   hasCheck,
+  isCheckOff: false,
   isUp: false,
   unproven: rise,
   sessions: []
@@ -48,6 +51,26 @@ export const takesTraffic = ({ isDrain, isMaint, isUp, weight }: ModelServer): b
 
 /** The process after one of ep2's commands. Throws at a command that HAProxy would refuse. */
 export const run = (process: ModelProcess, command: string): ModelProcess => {
+  const [, added, address, port] = /^add server web\/(\S+) (\S+):(\d+) check$/.exec(command) ?? []
+  if (added !== undefined && address !== undefined) {
+    if (process.servers.some(({ name }) => name === added)) throw new Error(`refused: ${command}`)
+    const fresh = freeServer(added, { address, port: Number(port) }, true)
+    return { ...process, servers: [...process.servers, { ...fresh, isCheckOff: true }] }
+  }
+  const deleted = /^del server web\/(\S+)$/.exec(command)?.[1]
+  if (deleted !== undefined) {
+    const isFree = process.servers.some(
+      ({ isMaint, name, sessions }) => name === deleted && isMaint && sessions.length === 0
+    )
+    if (!isFree) throw new Error(`refused: ${command}`)
+    return { ...process, servers: process.servers.filter(({ name }) => name !== deleted) }
+  }
+  const checked = /^enable health web\/(\S+)$/.exec(command)?.[1]
+  if (checked !== undefined) {
+    // Switching a check on shows the server as up, whatever it is.
+    const servers = process.servers.map((one) => (one.name === checked ? { ...one, isCheckOff: false } : one))
+    return { ...process, servers }
+  }
   const [, name, rest] =
     /^set server web\/(\S+) (.*)$/.exec(command) ?? /^shutdown sessions server web\/(\S+)()$/.exec(command) ?? []
   const index = process.servers.findIndex((one) => one.name === name)
@@ -84,7 +107,7 @@ export const step = (process: ModelProcess, dead: ReadonlySet<string>): ModelPro
   ...process,
   servers: process.servers.map((server) => {
     const sessions = server.sessions.map((left) => left - 1).filter((left) => left > 0)
-    if (server.isMaint || !server.hasCheck) return { ...server, sessions }
+    if (server.isMaint || !server.hasCheck || server.isCheckOff) return { ...server, sessions }
     const isAlive = !dead.has(endpointKey(server.endpoint))
     const unproven = isAlive ? Math.max(0, server.unproven - 1) : rise
     const isUp = isAlive ? server.isUp || unproven === 0 : false
@@ -98,14 +121,19 @@ export const observe = ({ servers, socket }: ModelProcess): ProcessState => {
   return {
     socket,
     pid: 1,
-    servers: servers.map(({ endpoint, hasCheck, isDrain, isMaint, isUp, name, sessions, unproven, weight }) => ({
-      name,
-      endpoint,
-      admin: isMaint ? "maint" : isDrain ? "drain" : "ready",
-      isMarked: weight === 0,
-      hasCheck,
-      health: !isUp ? "down" : isAnyMoving && hasCheck && unproven > 0 ? "unproven" : "up",
-      sessions: isAnyMoving ? sessions.length : undefined
-    }))
+    servers: servers.map((one) => {
+      const { endpoint, isCheckOff, isDrain, isMaint, isUp, name, sessions, unproven, weight } = one
+      const hasCheck = one.hasCheck && !isCheckOff
+      return {
+        name,
+        endpoint,
+        admin: isMaint ? "maint" : isDrain ? "drain" : "ready",
+        isMarked: weight === 0,
+        hasCheck,
+        ...(isCheckOff ? ({ isCheckOff } as const) : {}),
+        health: !isUp ? "down" : isAnyMoving && hasCheck && unproven > 0 ? "unproven" : "up",
+        sessions: isAnyMoving ? sessions.length : undefined
+      }
+    })
   }
 }

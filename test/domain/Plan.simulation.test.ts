@@ -107,7 +107,9 @@ const play = (sim: Simulated, pool: typeof AnyPool.Type, event: typeof Event.Typ
       }))
       return
     case "Operator":
-      sim.operate(socketOf(event.process), `set server web/${nameOf(event.server)} ${event.command}`)
+      if (sim.has(socketOf(event.process), nameOf(event.server))) {
+        sim.operate(socketOf(event.process), `set server web/${nameOf(event.server)} ${event.command}`)
+      }
       return
     case "Gone":
       sim.gone.add(socketOf(event.process))
@@ -148,6 +150,28 @@ const assertLevel = (sim: Simulated, plan: ReturnType<Simulated["settle"]>, size
 }
 
 describe("passes over modelled processes", () => {
+  it.prop(
+    "are as safe where servers can be added, and leave none without a place and no free one that need not be kept",
+    [AnyPool, AnyHow, Script, AnyNames, Schema.Literals([0, 1, 4])],
+    ([pool, how, script, last, keep]) => {
+      const sim = simulated(pool, { ...how, growth: { by: "add", keep } })
+      for (const event of script) play(sim, pool, event)
+      sim.gone.clear()
+      sim.wanted = wantedOf(last)
+
+      const plan = sim.settle()
+
+      assertLevel(sim, plan, Number.POSITIVE_INFINITY)
+      assert.deepStrictEqual(plan.unplaced, [])
+      const placed = new Set(plan.placed.map(({ server }) => server))
+      for (const { servers } of sim.processes) {
+        const needless = servers.filter(({ name }) => (slotNumber(name) ?? 0) > keep && !placed.has(name))
+        assert.deepStrictEqual(needless, [])
+      }
+    },
+    checkOptions(1_000)
+  )
+
   it.prop(
     "are safe at every command, and settle with all that is wanted served alike, whatever happened before",
     [AnyPool, AnyHow, Script, AnyNames],

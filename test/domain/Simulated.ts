@@ -22,6 +22,7 @@ export const proveTimeout = 10
 export interface How {
   readonly prove: boolean
   readonly drainTimeoutAction: "wait" | "shutdown"
+  readonly growth?: Plan.Options["growth"]
 }
 
 export class Simulated {
@@ -74,6 +75,10 @@ export class Simulated {
       this.#lastSeen.clear()
     }
     return plan
+  }
+
+  has(socket: string, server: string): boolean {
+    return this.processes.some((one) => one.socket === socket && one.servers.some(({ name }) => name === server))
   }
 
   /** A command of somebody else's: nothing is expected of it. */
@@ -132,19 +137,30 @@ export class Simulated {
     }
     // One that moves to its name elsewhere, and one before it that is not up again yet.
     assert.isAtMost(lost.length, 2, `more than two wanted endpoints are without traffic: ${why}`)
-    after.servers.forEach((server, index) => {
-      const old = before.servers[index]!
+    for (const { name } of before.servers.filter((one) => !after.servers.some(({ name }) => name === one.name))) {
+      const old = before.servers.find((one) => one.name === name)!
+      assert.isTrue(
+        old.isMaint && isPlaceholder(old.endpoint) && old.sessions.length === 0,
+        `removes what is used: ${why}`
+      )
+    }
+    for (const server of after.servers) {
+      const old = before.servers.find(({ name }) => name === server.name)
+      if (old === undefined) {
+        assert.isTrue(server.isMaint && isPlaceholder(server.endpoint), `adds what is not free: ${why}`)
+        continue
+      }
       if (slotNumber(server.name) === undefined) assert.strictEqual(server, old, `not ep2's server: ${why}`)
       const key = endpointKey(server.endpoint)
       if (key !== endpointKey(old.endpoint)) {
         assert.strictEqual(old.sessions.length, 0, `another address while in use: ${why}`)
         assert.isTrue(old.isMaint, `another address outside of maintenance: ${why}`)
       }
-      if (!HaproxyModel.takesTraffic(server) || HaproxyModel.takesTraffic(old)) return
+      if (!HaproxyModel.takesTraffic(server) || HaproxyModel.takesTraffic(old)) continue
       assert.isFalse(isPlaceholder(server.endpoint), `traffic to the placeholder: ${why}`)
       assert.isTrue(vouched.has(key), `traffic to what nobody wants: ${why}`)
       assert.isFalse(this.#how.prove && server.hasCheck && server.unproven > 0, `traffic before its checks: ${why}`)
-    })
+    }
   }
 }
 
@@ -163,7 +179,7 @@ const keysServed = ({ servers }: HaproxyModel.ModelProcess) =>
 /** The order of `Haproxy.apply`: what adds capacity before what takes it away, and of each the first halves first. */
 const commandsOf = (plan: Plan.Plan, socket: string): ReadonlyArray<string> => {
   const actions = plan.actions.filter((action) => action.socket === socket)
-  const isAdding = ({ _tag }: Plan.Action) => _tag === "Arrive" || _tag === "Resume"
+  const isAdding = ({ _tag }: Plan.Action) => _tag === "Add" || _tag === "Arrive" || _tag === "Resume"
   return [actions.filter(isAdding), actions.filter((action) => !isAdding(action))].flatMap((some) => {
     const steps = some.map((action) => RuntimeApi.encode("web", action, endpoints.free))
     return [...steps.flatMap(({ first }) => first), ...steps.flatMap(({ second }) => second)].map(({ text }) => text)
