@@ -13,6 +13,7 @@ import * as EndState from "../haproxy/EndState.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { HaproxySocket } from "../haproxy/HaproxySocket.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
+import * as ServerRegion from "../haproxy/ServerRegion.ts"
 import { TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
 import * as AwsAsgFetcher from "../orchestrator/AwsAsgFetcher.ts"
 import * as ConsulFetcher from "../orchestrator/ConsulFetcher.ts"
@@ -26,11 +27,15 @@ const proveTimeoutMillis = 30_000
 const rewriteEvery = Duration.seconds(5)
 
 /** How each backend is reconciled, and how often at the least. */
-export const backendsOf = ({ backends }: Settings): ReadonlyArray<BackendOptions & Controller.BackendOptions> =>
+export const backendsOf = ({
+  backends,
+  haproxy
+}: Settings): ReadonlyArray<BackendOptions & Controller.BackendOptions> =>
   backends.map((backend) => ({
     name: backend.name,
     interval: backend.interval,
     nodeSlots: backend.nodeSlots,
+    updateBy: haproxy.updateType === "update_by_config" ? "config" : "runtime",
     guard: { allowEmpty: backend.guard.allowEmpty },
     plan: {
       prove: backend.newServers === "checked",
@@ -48,19 +53,33 @@ export const layer = (settings: Settings) => {
     ConfigFile.layer(haproxy),
     TemplateRenderer.layer({ templateFile: haproxy.templateFile, backends, sockets: haproxy.sockets })
   ).pipe(Layer.provideMerge(Commands.layer), Layer.provideMerge(NodeServices.layer))
+  const lineOptions = new Map(backends.map((backend) => [backend.name, ServerRegion.optionsText(backend)]))
   const services = Layer.mergeAll(
-    Haproxy.layer({ placeholder: EndState.placeholder }),
+    Haproxy.layer({ placeholder: EndState.placeholder, lineOptions }),
     reloaderOf(haproxy),
-    fetcherOf(settings),
-    ConfigWriter.layer({ backends: backends.map(({ name }) => name), retryEvery: rewriteEvery })
+    fetcherOf(settings)
   )
-  return Reconciler.layer(backendsOf(settings)).pipe(Layer.provideMerge(services), Layer.provideMerge(edges))
+  const writer = ConfigWriter.layer({ backends: backends.map(({ name }) => name), retryEvery: rewriteEvery })
+  return Reconciler.layer(backendsOf(settings)).pipe(
+    Layer.provideMerge(writer),
+    Layer.provideMerge(services),
+    Layer.provideMerge(edges)
+  )
 }
 
-const reloaderOf = ({ binary, pidFile, reloadInterval, serviceName, startBy }: HaproxySettings) =>
-  startBy === "systemd"
-    ? Reloader.layerSystemd({ binary, pidFile, reloadInterval, service: serviceName })
-    : Reloader.layerBinary({ binary, pidFile, reloadInterval })
+const reloaderOf = ({ binary, masterSocket, pidFile, reloadInterval, serviceName, startBy }: HaproxySettings) => {
+  const options = { binary, pidFile, reloadInterval }
+  switch (startBy) {
+    case "binary":
+      return Reloader.layerBinary(options)
+    case "systemd":
+      return Reloader.layerSystemd({ ...options, service: serviceName })
+    case "master":
+      // Settings ask for it.
+      if (masterSocket === undefined) throw new Error("no haproxy_master_socket with start_by = master")
+      return Reloader.layerMaster({ ...options, masterSocket })
+  }
+}
 
 const fetcherOf = ({ backends: [{ interval, name, port, source }] }: Settings) => {
   switch (source._tag) {
@@ -73,18 +92,4 @@ const fetcherOf = ({ backends: [{ interval, name, port, source }] }: Settings) =
       if (port === "service") throw new Error("no port for an Auto Scaling group")
       return AwsAsgFetcher.layer(new Map([[name, { ...source, port, interval }]]))
   }
-}
-
-/** What ep2.conf may ask for and this version cannot do, one line each. Nothing is started with any of them. */
-export const unsupported = ({ backends, file, haproxy }: Settings): ReadonlyArray<string> => {
-  const not = (key: string, instead: string) => `${file}: [haproxy] ${key} is not in this version yet: ${instead}`
-  return [
-    ...backends.flatMap(({ nodeSlots }) =>
-      nodeSlots === 0 ? [not("node_slots = 0", "give it as many slots as the group can have servers")] : []
-    ),
-    ...(haproxy.startBy === "master" ? [not("start_by = master", "use binary or systemd")] : []),
-    ...(haproxy.updateType === "update_by_config"
-      ? [not("update_type = update_by_config", "use update_by_runtime")]
-      : [])
-  ]
 }

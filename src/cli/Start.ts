@@ -48,8 +48,6 @@ const prepare = Effect.fnUntraced(function* (conf: string) {
     Effect.provide(NodeFileSystem.layer),
     Effect.mapError(stopWith(exitCodes.badConfig))
   )
-  const unsupported = Live.unsupported(settings)
-  if (unsupported.length > 0) return yield* new Stop({ message: unsupported.join("\n"), exitCode: exitCodes.badConfig })
   const log = yield* Log.make(settings.log).pipe(Effect.mapError(stopWith(exitCodes.badConfig)))
   return { settings, warnings, log }
 })

@@ -6,13 +6,18 @@
  */
 import { Effect, Schedule } from "effect"
 import * as Guard from "../domain/Guard.ts"
-import { type DesiredState, type Endpoint, endpointKey, isPlaceholder, slotNumber } from "../domain/State.ts"
+import { type DesiredState, type Endpoint, isPlaceholder, type Server, slotNumber } from "../domain/State.ts"
 import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
 import * as ServerRegion from "../haproxy/ServerRegion.ts"
-import { type BackendServers, type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import {
+  type BackendServers,
+  type RenderError,
+  type ServerLine,
+  TemplateRenderer
+} from "../haproxy/TemplateRenderer.ts"
 import { Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
 import { type BackendOptions, Reconciler } from "./Reconciler.ts"
@@ -33,13 +38,14 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
   const reloader = yield* Reloader
   const writer = yield* ConfigWriter
   const reconciler = yield* Reconciler
+  const haproxy = yield* Haproxy
 
   const answers = yield* Effect.forEach(backends, firstAnswer, { concurrency: "unbounded" })
   const onDisk = (yield* file.read) ?? ""
   const servers = yield* Effect.forEach(backends, (options, index) => firstServers(options, answers[index]!, onDisk))
   const rendered = yield* renderer.render(servers)
 
-  yield* Effect.forEach(servers, writer.offer, { discard: true })
+  yield* Effect.forEach(servers, (one) => writer.offer(one), { discard: true })
   const { answering, isRunning } = yield* reloader.state
   if (answering.length > 0 && answering.every(({ mark }) => mark === rendered.mark)) {
     yield* Effect.logInfo("HAProxy already runs this template with these settings: no reload")
@@ -50,6 +56,9 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
       isRunning ? `HAProxy runs another configuration: reloading it (pid ${pids})` : "HAProxy does not run: starting it"
     )
     const { leaving } = yield* isRunning ? reloader.reload(rendered.mark) : reloader.start(rendered.mark)
+    for (const { error } of (yield* Effect.forEach(servers, haproxy.afterLoad)).flat()) {
+      yield* Effect.logWarning(`after the start: ${error.message}`)
+    }
     if (leaving.length > 0)
       yield* Effect.logInfo(`the HAProxy of before finishes its sessions: pid ${leaving.join(", ")}`)
   }
@@ -90,7 +99,7 @@ const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answe
           servers: process.servers.flatMap(({ admin, endpoint, isMarked, name }) =>
             endpoint === undefined || slotNumber(name) === undefined
               ? []
-              : [{ name, endpoint, isDisabled: admin === "maint" && !isMarked }]
+              : [knownLine({ name, endpoint, admin, isMarked })]
           )
         }
   const served: ReadonlyArray<Endpoint> =
@@ -101,15 +110,19 @@ const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answe
   if (held.length > 0) {
     yield* Effect.logWarning(`the source names no endpoint: the ${held.length} that are known stay`)
   }
-  const { servers, unplaced } = EndState.fresh({
+  return EndState.fresh({
     backend: options.name,
     wanted: desired.wanted,
     known,
-    nodeSlots: options.nodeSlots
+    nodeSlots: options.updateBy === "config" ? 0 : options.nodeSlots
   })
-  if (unplaced.length > 0) {
-    const names = unplaced.map(({ endpoint }) => endpointKey(endpoint))
-    yield* Effect.logWarning(`node_slots = ${options.nodeSlots} has no slot for ${Report.someOf(names)}`)
-  }
-  return servers
 })
+
+/** A server of a HAProxy that runs, as its config should have it: the operator's hold is kept through a reload. */
+const knownLine = (
+  server: Pick<Server, "admin" | "isMarked" | "name"> & { readonly endpoint: Endpoint }
+): ServerLine => {
+  const { admin, endpoint, isMarked, name } = server
+  const isHeld = admin !== "ready" && !isMarked
+  return { name, endpoint, isDisabled: isHeld, ...(isHeld && admin === "drain" ? { afterLoad: "drain" } : {}) }
+}

@@ -55,7 +55,11 @@ export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArra
   const wakeAll = () => Effect.forEach(wakes.values(), (wake) => Queue.offer(wake, "process"), { discard: true })
 
   return yield* Effect.all(
-    [writer.run, Supervisor.watch(wakeAll), ...backends.map((options) => keepLevel(options, wakes.get(options.name)!))],
+    [
+      writer.run(wakeAll()),
+      Supervisor.watch(wakeAll),
+      ...backends.map((options) => keepLevel(options, wakes.get(options.name)!))
+    ],
     { concurrency: "unbounded", discard: true }
   ).pipe(Effect.andThen(Effect.never))
 })

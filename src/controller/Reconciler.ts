@@ -10,13 +10,14 @@
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import * as Guard from "../domain/Guard.ts"
 import * as Plan from "../domain/Plan.ts"
-import type { DesiredState } from "../domain/State.ts"
+import type { DesiredState, ObservedState } from "../domain/State.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import { type Failure, Haproxy } from "../haproxy/Haproxy.ts"
 import type { SocketError } from "../haproxy/HaproxySocket.ts"
 import type { CommandRejected } from "../haproxy/RuntimeApi.ts"
 import { type FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
+import * as Growth from "./Growth.ts"
 import * as Report from "./Report.ts"
 
 /** What can go wrong in a pass. */
@@ -25,10 +26,12 @@ export type PassError = FetchError | SocketError | CommandRejected
 /** How one backend is reconciled. */
 export interface BackendOptions {
   readonly name: string
-  /** How many slots the config file has at least. */
+  /** How many slots the config file has at least; 0: only servers that are in use. */
   readonly nodeSlots: number
+  /** Over the sockets, or by a config that HAProxy loads for each change. */
+  readonly updateBy: "runtime" | "config"
   readonly guard: Guard.Options
-  readonly plan: Omit<Plan.Options, "nowMillis">
+  readonly plan: Omit<Plan.Options, "nowMillis" | "growth">
 }
 
 export interface Outcome {
@@ -67,6 +70,7 @@ interface Memory {
 interface State {
   readonly options: BackendOptions
   readonly memory: Memory
+  readonly growth: Growth.Growth
   readonly standing: Report.Standing
   readonly notices: Report.Standing
 }
@@ -78,8 +82,9 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
   const states = new Map<string, State>()
   for (const options of backends) {
     const [standing, notices] = [yield* Report.makeStanding, yield* Report.makeNotices]
+    const growth = yield* Growth.make(options)
     const memory = { answer: undefined, plan: Plan.emptyMemory, origins: new Map() }
-    states.set(options.name, { options, standing, notices, memory })
+    states.set(options.name, { options, growth, standing, notices, memory })
   }
 
   const stateOf = (backend: string) => {
@@ -88,7 +93,8 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
   }
 
   const pass = Effect.fn("Reconciler.pass")(function* (backend: string, how: { readonly fetch: boolean }) {
-    const { memory, notices, options, standing } = yield* stateOf(backend)
+    const state = yield* stateOf(backend)
+    const { growth, memory, notices, options, standing } = state
     const errors: Array<PassError> = []
     if (how.fetch) {
       const fetched = yield* Effect.result(fetcher.fetch(backend))
@@ -104,19 +110,52 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     }
     const { desired, held } = Guard.judge(answer, Guard.served(observed), options.guard)
     const nowMillis = yield* Clock.currentTimeMillis
-    const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis })
+    const way = yield* growth.way(observed)
+    const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis, growth: way.growth })
     if (options.plan.prove) yield* Report.logProven(plan, memory.plan, nowMillis)
     memory.plan = plan.memory
-    yield* standing.say(Report.standingFacts(answer, held, plan, observed), Report.over)
+    yield* standing.say(Report.standingFacts({ answer, held, plan, observed, growth: way }), Report.over)
     yield* notices.say(Report.pendingFacts(answer), (origin) => `has what it lacked, or is gone: ${origin}`)
     memory.origins = Report.nextOrigins(memory.origins, answer, observed)
-    yield* Report.logActions(plan, observed, { origins: memory.origins, leaving: answer.leaving })
+    const names = { origins: memory.origins, leaving: answer.leaving }
 
-    const failures: ReadonlyArray<Failure> = plan.actions.length === 0 ? [] : yield* haproxy.apply(plan, observed)
-    errors.push(...failures.map(({ error }) => error))
     // Without a process to look at, the file on disk is the best that is known: it stays.
-    if (observed.processes.length > 0) yield* writer.offer(EndState.make(plan, observed, options.nodeSlots))
-    return { plan, hasActed: plan.actions.length > 0, hasFetched, errors }
+    if (observed.processes.length === 0) return { plan, hasActed: false, hasFetched, errors }
+    const failures =
+      options.updateBy === "config"
+        ? yield* byConfig(state, plan, observed, names)
+        : yield* byRuntime(state, plan, observed, names)
+    errors.push(...failures.filter((failure) => !Growth.isRefusal(failure)).map(({ error }) => error))
+    return { plan, hasActed: options.updateBy === "runtime" && plan.actions.length > 0, hasFetched, errors }
+  })
+
+  const byRuntime = Effect.fnUntraced(function* (
+    { growth }: State,
+    plan: Plan.Plan,
+    observed: ObservedState,
+    names: Report.Names
+  ) {
+    yield* Report.logActions(plan, observed, names)
+    const failures: ReadonlyArray<Failure> = plan.actions.length === 0 ? [] : yield* haproxy.apply(plan, observed)
+    yield* growth.heed(failures, observed)
+    const { load, servers } = yield* growth.endState(plan, observed)
+    yield* writer.offer(servers, load)
+    return failures
+  })
+
+  const byConfig = Effect.fnUntraced(function* (
+    { options }: State,
+    plan: Plan.Plan,
+    observed: ObservedState,
+    names: Report.Names
+  ) {
+    const servers = EndState.byConfig(plan, observed, options.plan)
+    const pids = observed.processes.map(({ pid }) => pid)
+    const load = EndState.differs(servers, observed) ? { reason: "update_by_config, servers changed", pids } : undefined
+    if (yield* writer.offer(servers, load)) yield* Report.logActions(plan, observed, names)
+    // What an earlier way of changing HAProxy left on its way is wanted: no config says that.
+    const resumed = { ...plan, actions: plan.actions.filter(({ _tag }) => _tag === "Resume") }
+    return resumed.actions.length === 0 ? [] : yield* haproxy.apply(resumed, observed)
   })
 
   const remember = (answer: DesiredState) =>

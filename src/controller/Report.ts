@@ -44,12 +44,14 @@ export const nextOrigins = (before: Origins, answer: DesiredState, observed: Obs
   return origins
 }
 
+/** What is known of endpoints by name. */
+export interface Names {
+  readonly origins: Origins
+  readonly leaving: DesiredState["leaving"]
+}
+
 /** Logs what a plan changes: one line per server, whatever the number of processes. */
-export const logActions = Effect.fnUntraced(function* (
-  plan: Plan.Plan,
-  observed: ObservedState,
-  names: { readonly origins: Origins; readonly leaving: DesiredState["leaving"] }
-) {
+export const logActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState, names: Names) {
   const total = observed.processes.length
   const at = new Map(
     observed.processes.flatMap(({ servers, socket }) => servers.map((one) => [`${socket} ${one.name}`, one.endpoint]))
@@ -97,12 +99,14 @@ export const logProven = Effect.fnUntraced(function* (plan: Plan.Plan, before: P
 })
 
 /** The facts that stand after planning, by kind. */
-export const standingFacts = (
-  answer: DesiredState,
-  held: ReadonlyArray<Endpoint>,
-  plan: Plan.Plan,
-  observed: ObservedState
-) => {
+export const standingFacts = (seen: {
+  readonly answer: DesiredState
+  readonly held: ReadonlyArray<Endpoint>
+  readonly plan: Plan.Plan
+  readonly observed: ObservedState
+  readonly growth: { readonly growth: Plan.Options["growth"]; readonly obstacle: string | undefined }
+}) => {
+  const { answer, growth, held, observed, plan } = seen
   const facts = new Map<string, string>()
   for (const { origin, reason } of answer.refused) facts.set(`refused ${origin}`, `not served: ${origin}: ${reason}`)
   if (plan.unplaced.length > 0) {
@@ -110,7 +114,8 @@ export const standingFacts = (
     facts.set(
       "unplaced",
       `no free slot for ${names.length} of ${plan.placed.length + names.length} endpoints, the others are served: ` +
-        `${someOf(names)}; raise node_slots and restart ep2`
+        `${someOf(names)}; ${growth.growth === undefined ? "the pool cannot grow now, and what leaves makes room" : "the pool grows by a reload"}` +
+        `${growth.obstacle === undefined ? "" : `, as ${growth.obstacle}`}`
     )
   }
   for (const one of plan.held) {

@@ -133,6 +133,8 @@ export interface ProcessState {
   /** Path of the process's socket. */
   readonly socket: string
   readonly pid: number
+  /** Its version takes servers while it runs. Absent: it does not. */
+  readonly canAdd?: true
   readonly servers: ReadonlyArray<Server>
 }
 

@@ -6,76 +6,156 @@ import type { Placed, Plan } from "../domain/Plan.ts"
 import {
   type Endpoint,
   endpointKey,
+  isPlaceholder,
   type ObservedState,
   placeholderPorts,
   slotName,
   slotNumber,
   type Wanted
 } from "../domain/State.ts"
-import type { BackendServers } from "./TemplateRenderer.ts"
+import type { BackendServers, ServerLine } from "./TemplateRenderer.ts"
 
 /** Where free slots point: nobody listens there, so a request that gets there by mistake is refused at once. */
 export const placeholder: Endpoint = { address: "127.0.0.1", port: placeholderPorts[0] }
 
+/** How large a pool is to be. */
+export interface Pool {
+  /** Slots that it has at the least. */
+  readonly size: number
+  /** Servers can be added at runtime, so that free ones beyond `size` need no place in the file. */
+  readonly isElastic: boolean
+}
+
 /**
  * Wanted servers with their names and addresses, and everything else a free
- * slot. The pool has `nodeSlots` slots, and never fewer than HAProxy has now.
- * What the operator holds in maintenance is `disabled`.
+ * slot. The pool has `size` slots, and never fewer than HAProxy has now, unless
+ * it is elastic. What the operator holds is `disabled`.
  */
-export const make = (plan: Plan, observed: ObservedState, nodeSlots: number): BackendServers => {
-  const numbers = observed.processes.flatMap(({ servers }) => servers.map(({ name }) => slotNumber(name) ?? 0))
-  const inMaintenance = new Set(plan.held.filter(({ admin }) => admin === "maint").map(({ server }) => server))
-  return pool(plan.backend, plan.placed, Math.max(nodeSlots, ...numbers), inMaintenance)
+export const make = (plan: Plan, observed: ObservedState, { isElastic, size }: Pool): BackendServers => {
+  const seen = observed.processes.flatMap(({ servers }) => servers.map(({ name }) => slotNumber(name) ?? 0))
+  const slots = slotNames(isElastic ? size : Math.max(size, ...seen))
+  return pool(plan.backend, plan.placed, slots, holdsOf(plan))
+}
+
+/**
+ * The same for a config that HAProxy is about to load. What has not proven itself
+ * yet is a free slot, since every server of a config takes traffic at once; what
+ * leaves and may not go yet stays.
+ */
+export const forLoad = (plan: Plan, observed: ObservedState, size: Pool): BackendServers => {
+  const isProven = ({ endpoint }: Wanted) => plan.memory.arrivals.get(endpointKey(endpoint)) === undefined
+  const { servers } = make({ ...plan, placed: plan.placed.filter(isProven) }, observed, size)
+  const staying = stayingOf(plan, observed)
+  return { backend: plan.backend, servers: servers.map((line) => staying.get(line.name) ?? line) }
+}
+
+/**
+ * The servers of a backend that is changed by its config alone: what is wanted,
+ * and what leaves and may not go yet. No free slots.
+ */
+export const byConfig = (
+  plan: Plan,
+  observed: ObservedState,
+  { prove }: { readonly prove: boolean }
+): BackendServers => {
+  const staying = stayingOf(plan, observed)
+  const { servers } = pool(plan.backend, plan.placed, [], holdsOf(plan))
+  const isNew = ({ endpoint }: ServerLine) => plan.memory.arrivals.get(endpointKey(endpoint)) !== undefined
+  const proving = servers.map((line): ServerLine => {
+    return prove && !line.isDisabled && isNew(line) ? { ...line, afterLoad: "prove" } : line
+  })
+  return { backend: plan.backend, servers: inOrder([...proving, ...staying.values()]) }
+}
+
+/** Servers that are not wanted and serve all the same, since their replacements are not up: the plan lets them be. */
+const stayingOf = (plan: Plan, observed: ObservedState): ReadonlyMap<string, ServerLine> => {
+  const wanted = new Set(plan.placed.map(({ server }) => server))
+  const going = new Set(plan.actions.map(({ server }) => server))
+  const staying = new Map<string, ServerLine>()
+  for (const { endpoint, isMarked, name } of observed.processes.flatMap(({ servers }) => servers)) {
+    if (endpoint === undefined || isPlaceholder(endpoint) || isMarked || slotNumber(name) === undefined) continue
+    if (!wanted.has(name) && !going.has(name)) staying.set(name, { name, endpoint, isDisabled: false })
+  }
+  return staying
+}
+
+/** Whether some process has other servers of ep2's, or has them elsewhere. */
+export const differs = ({ servers }: BackendServers, observed: ObservedState): boolean => {
+  const text = (lines: ReadonlyArray<{ readonly name: string; readonly endpoint: Endpoint | undefined }>) =>
+    lines
+      .filter(({ name }) => slotNumber(name) !== undefined)
+      .map(({ endpoint, name }) => `${name} ${endpoint && endpointKey(endpoint)}`)
+      .sort()
+      .join()
+  return observed.processes.some((process) => text(process.servers) !== text(servers))
 }
 
 /**
  * A pool for a HAProxy that does not run, or runs without these slots: wanted
  * endpoints keep the names that `known` has for them, the others get the lowest
- * free ones. Returns what found no place.
+ * free ones. It is doubled until all of them have a place.
  */
 export const fresh = (options: {
   readonly backend: string
   readonly wanted: ReadonlyArray<Wanted>
   readonly known: BackendServers
   readonly nodeSlots: number
-}): { readonly servers: BackendServers; readonly unplaced: ReadonlyArray<Wanted> } => {
+}): BackendServers => {
   const { backend, known, nodeSlots, wanted } = options
-  const size = Math.max(nodeSlots, ...known.servers.map(({ name }) => slotNumber(name) ?? 0))
   const byKey = new Map(wanted.map((one) => [endpointKey(one.endpoint), one]))
   const placed = new Map<string, Placed>()
-  const disabled = new Set<string>()
-  for (const { endpoint, isDisabled, name } of known.servers) {
+  const holds = new Map<string, Hold>()
+  for (const line of known.servers) {
+    const { afterLoad, endpoint, isDisabled, name } = line
     const one = byKey.get(endpointKey(endpoint))
     if (one === undefined || slotNumber(name) === undefined || placed.has(name)) continue
     placed.set(name, { ...one, server: name })
     byKey.delete(endpointKey(endpoint))
-    if (isDisabled) disabled.add(name)
+    if (isDisabled) holds.set(name, afterLoad === "drain" ? "drain" : "maint")
   }
-  const free = slotNames(size).filter((name) => !placed.has(name))
-  const unplaced: Array<Wanted> = []
+  // Without slots to spare, the pool is what is wanted and no more.
+  const knownSize = nodeSlots === 0 ? 0 : Math.max(...known.servers.map(({ name }) => slotNumber(name) ?? 0), 0)
+  const size = grown(Math.max(nodeSlots, knownSize), wanted.length)
+  const names = nodeSlots === 0 ? [] : slotNames(size)
+  const free = slotNames(size + placed.size).filter((name) => !placed.has(name))
   for (const one of byKey.values()) {
-    const server = free.shift()
-    if (server === undefined) unplaced.push(one)
-    else placed.set(server, { ...one, server })
+    const server = free.shift()!
+    placed.set(server, { ...one, server })
   }
-  return { servers: pool(backend, [...placed.values()], size, disabled), unplaced }
+  return pool(backend, [...placed.values()], names, holds)
 }
+
+/** A size of a pool that has room for so many, and at least twice as much where it had not. */
+export const grown = (size: number, wanted: number): number =>
+  size >= wanted ? size : Math.max(wanted, Math.min(size * 2, largestDoubled))
+
+/** Beyond that a pool grows to what is wanted and no more. */
+const largestDoubled = 8192
+
+type Hold = "maint" | "drain"
+
+const holdsOf = (plan: Plan): ReadonlyMap<string, Hold> =>
+  new Map(plan.held.map(({ admin, server }) => [server, admin]))
 
 const slotNames = (size: number) => Array.from({ length: size }, (_, index) => slotName(index + 1))
 
 const pool = (
   backend: string,
   placed: ReadonlyArray<Placed>,
-  size: number,
-  disabled: ReadonlySet<string>
+  slots: ReadonlyArray<string>,
+  holds: ReadonlyMap<string, Hold>
 ): BackendServers => {
-  const byName = new Map(placed.map((one) => [one.server, one.endpoint]))
-  const largest = Math.max(size, ...placed.map(({ server }) => slotNumber(server) ?? 0))
-  return {
-    backend,
-    servers: slotNames(largest).map((name) => {
-      const endpoint = byName.get(name)
-      return { name, endpoint: endpoint ?? placeholder, isDisabled: endpoint === undefined || disabled.has(name) }
-    })
-  }
+  const taken = new Set(placed.map(({ server }) => server))
+  const lines = placed.map(({ endpoint, server: name }): ServerLine => {
+    const hold = holds.get(name)
+    const drained = hold === "drain" ? ({ afterLoad: "drain" } as const) : {}
+    return { name, endpoint, isDisabled: hold !== undefined, ...drained }
+  })
+  const free = slots
+    .filter((name) => !taken.has(name))
+    .map((name): ServerLine => ({ name, endpoint: placeholder, isDisabled: true }))
+  return { backend, servers: inOrder([...lines, ...free]) }
 }
+
+const inOrder = (lines: ReadonlyArray<ServerLine>): ReadonlyArray<ServerLine> =>
+  lines.toSorted((one, other) => (slotNumber(one.name) ?? 0) - (slotNumber(other.name) ?? 0))

@@ -10,6 +10,7 @@ import type { Action, Plan } from "../domain/Plan.ts"
 import type { Endpoint, ObservedState, ProcessState, Unobserved } from "../domain/State.ts"
 import { HaproxySocket, type Session, type SocketError } from "./HaproxySocket.ts"
 import * as RuntimeApi from "./RuntimeApi.ts"
+import type { BackendServers } from "./TemplateRenderer.ts"
 
 /** A process as it answers now, whatever its backends are. */
 export interface Running {
@@ -22,8 +23,8 @@ export interface Running {
 /** Something of a plan that was not done. The next pass plans afresh. */
 export interface Failure {
   readonly socket: string
-  /** The server it was about; `undefined` when the whole process could not be reached. */
-  readonly server: string | undefined
+  /** What was not done, or not wholly; `undefined` when the whole process could not be reached. */
+  readonly action: Action | undefined
   readonly error: SocketError | RuntimeApi.CommandRejected
 }
 
@@ -44,15 +45,24 @@ export class Haproxy extends Context.Service<
      * A process that is no longer the one that was observed is left alone.
      */
     readonly apply: (plan: Plan, observed: ObservedState) => Effect.Effect<ReadonlyArray<Failure>>
+    /**
+     * Tells every process, which has just loaded a config with these servers, what
+     * the config cannot say (`ServerLine.afterLoad`). Returns what was not done.
+     */
+    readonly afterLoad: (servers: BackendServers) => Effect.Effect<ReadonlyArray<Failure>>
   }
 >()("ep2/haproxy/Haproxy") {
-  static readonly layer = (options: {
-    /** Where free slots point. */
-    readonly placeholder: Endpoint
-  }) => Layer.effect(Haproxy, make(options.placeholder))
+  static readonly layer = (options: Options) => Layer.effect(Haproxy, make(options))
 }
 
-const make = Effect.fnUntraced(function* (placeholder: Endpoint) {
+export interface Options {
+  /** Where free slots point. */
+  readonly placeholder: Endpoint
+  /** What a server line has behind its address, by backend: servers that are added at runtime get it too. `check`. */
+  readonly lineOptions?: ReadonlyMap<string, string>
+}
+
+const make = Effect.fnUntraced(function* (options: Options) {
   const { session, sockets } = yield* HaproxySocket
   const lastSeen = yield* Ref.make<ReadonlyMap<string, ProcessState>>(new Map())
 
@@ -93,17 +103,38 @@ const make = Effect.fnUntraced(function* (placeholder: Endpoint) {
     const among = observed.processes.filter(({ socket }) => actions.has(socket))
     const pids = new Map(among.map(({ pid, socket }) => [socket, pid]))
     const results = yield* inEvery(
-      (open) => applyOne(open, plan.backend, actions.get(open.socket) ?? [], pids.get(open.socket), placeholder),
+      (open) => applyOne(open, plan.backend, actions.get(open.socket) ?? [], pids.get(open.socket), options),
       among.map(({ socket }) => socket)
     )
     return results.flatMap(([socket, result]) =>
-      Result.isSuccess(result) ? result.success : [{ socket, server: undefined, error: result.failure }]
+      Result.isSuccess(result) ? result.success : [{ socket, action: undefined, error: result.failure }]
+    )
+  })
+
+  const afterLoad = Effect.fn("Haproxy.afterLoad")(function* ({ backend, servers }: BackendServers) {
+    const commands = servers.flatMap(({ afterLoad, name }) =>
+      afterLoad === undefined ? [] : [RuntimeApi.encodeAfterLoad(backend, name, afterLoad)]
+    )
+    if (commands.length === 0) return []
+    const results = yield* inEvery(
+      Effect.fnUntraced(function* (open) {
+        const replies = yield* open.ask(commands.map(({ text }) => text))
+        const verdicts = commands.map((command, index) => RuntimeApi.judge(open.socket, command, replies[index] ?? ""))
+        return verdicts.filter(Result.isFailure).map(({ failure }) => failure)
+      })
+    )
+    return results.flatMap(([socket, result]) =>
+      (Result.isSuccess(result) ? result.success : [result.failure]).map((error) => ({
+        socket,
+        action: undefined,
+        error
+      }))
     )
   })
 
   const identify = (socket: string) => session(socket).pipe(Effect.flatMap(identifyOne), Effect.scoped)
 
-  return Haproxy.of({ sockets, identify, observe, apply })
+  return Haproxy.of({ sockets, identify, observe, apply, afterLoad })
 })
 
 /** Asks one command and insists on a good reply. */
@@ -127,7 +158,8 @@ const observeOne = (backend: string) =>
     const servers = RuntimeApi.isAnyMoving(plain)
       ? RuntimeApi.parseServers(reply, RuntimeApi.parseStats(yield* ask(session, RuntimeApi.showSessions(backend))))
       : plain
-    const state = { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, servers }
+    const able = RuntimeApi.parseCanAdd(info) ? ({ canAdd: true } as const) : {}
+    const state = { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, ...able, servers }
     return { identity: RuntimeApi.parseIdentity(info), state }
   })
 
@@ -136,12 +168,13 @@ const applyOne = Effect.fnUntraced(function* (
   backend: string,
   actions: ReadonlyArray<Action>,
   pid: number | undefined,
-  placeholder: Endpoint
+  { lineOptions, placeholder }: Options
 ) {
   const info = yield* ask(session, RuntimeApi.showInfo)
   if (RuntimeApi.parsePid(info) !== pid) return []
 
-  const steps = actions.map((action) => ({ action, ...RuntimeApi.encode(backend, action, placeholder) }))
+  const words = lineOptions?.get(backend)
+  const steps = actions.map((action) => ({ action, ...RuntimeApi.encode(backend, action, placeholder, words) }))
   const failures: Array<Failure> = []
   const send = Effect.fnUntraced(function* (half: "first" | "second", among: typeof steps) {
     const replies = yield* session.ask(among.flatMap((step) => step[half].map(({ text }) => text)))
@@ -150,7 +183,7 @@ const applyOne = Effect.fnUntraced(function* (
       const results = step[half].map((command) => RuntimeApi.judge(session.socket, command, replies[at++] ?? ""))
       const failed = results.find(Result.isFailure)
       if (failed === undefined) return true
-      failures.push({ socket: session.socket, server: step.action.server, error: failed.failure })
+      failures.push({ socket: session.socket, action: step.action, error: failed.failure })
       return false
     })
   })

@@ -1,10 +1,11 @@
 /**
- * The command that makes HAProxy run the config file, in the two ways that
+ * The command that makes HAProxy run the config file, in the three ways that
  * `start_by` names. Waiting for what comes of it is `Reloader`'s.
  */
 import { Duration, Effect } from "effect"
 import { Commands } from "./Commands.ts"
 import { ConfigFile, ReloadError } from "./ConfigFile.ts"
+import * as MasterCli from "./MasterCli.ts"
 import * as MasterProcess from "./MasterProcess.ts"
 
 /** HAProxy as it is before the command; all empty when it does not run. */
@@ -73,6 +74,30 @@ export const bySystemd = Effect.fnUntraced(function* (service: string) {
     const verb = answering.length + masters.length > 0 ? "reload" : "start"
     return runIt(commands, { configFile: path }, "systemctl", [verb, service])
   }
+  return { load, hasNewMaster: false } satisfies LoadCommand
+})
+
+/** The master loads it by itself; it was started with `-S`, and is so by us where it does not run. */
+export const byMaster = Effect.fnUntraced(function* (ours: MasterProcess.Ours, socket: string) {
+  const commands = yield* Commands
+  const load = Effect.fnUntraced(function* ({ answering, masters }: Running) {
+    if (answering.length + masters.length === 0) {
+      const args = ["-W", "-D", "-S", `${socket},mode,600`, "-f", ours.configFile, "-p", ours.pidFile]
+      return yield* runIt(commands, ours, ours.binary, args)
+    }
+    yield* MasterCli.reload(socket).pipe(
+      Effect.uninterruptible,
+      Effect.mapError(
+        ({ detail, output }) =>
+          new ReloadError({
+            configFile: ours.configFile,
+            reason: /cannot bind socket/.test(output) ? "BindConflict" : "Failed",
+            detail: `haproxy_master_socket ${socket}: ${detail}`,
+            output
+          })
+      )
+    )
+  })
   return { load, hasNewMaster: false } satisfies LoadCommand
 })
 

@@ -61,6 +61,8 @@ export class Reloader extends Context.Service<
      * serves on, `.lkg` is put back in place.
      */
     readonly reload: (mark: string) => Effect.Effect<Loaded, ReloadError>
+    /** Waits until `reload` would begin at once, so that what is rendered then has all that came meanwhile. */
+    readonly turn: Effect.Effect<void>
   }
 >()("ep2/haproxy/Reloader") {
   /** `start_by = binary`: `haproxy` itself, handing over with `-x` and `-sf`. */
@@ -71,6 +73,17 @@ export class Reloader extends Context.Service<
         const configFile = yield* ConfigFile
         const ours = { configFile: configFile.path, pidFile: options.pidFile, binary: options.binary }
         return yield* make(options, ours, yield* LoadCommand.byBinary(ours))
+      })
+    )
+
+  /** `start_by = master`: the `reload` of the master's own CLI. */
+  static readonly layerMaster = (options: MasterOptions) =>
+    Layer.effect(
+      Reloader,
+      Effect.gen(function* () {
+        const configFile = yield* ConfigFile
+        const ours = { configFile: configFile.path, pidFile: options.pidFile, binary: options.binary }
+        return yield* make(options, ours, yield* LoadCommand.byMaster(ours, options.masterSocket))
       })
     )
 
@@ -100,6 +113,11 @@ export interface BinaryOptions extends Timing {
   readonly pidFile: string
 }
 
+export interface MasterOptions extends BinaryOptions {
+  /** `haproxy_master_socket`. */
+  readonly masterSocket: string
+}
+
 export interface SystemdOptions extends BinaryOptions {
   /** `service_name`. */
   readonly service: string
@@ -109,6 +127,9 @@ const pollEvery = Duration.millis(15)
 
 /** How often a reload looks whether the old masters have left, before it reports them as leaving. */
 const briefly = Schedule.max([Schedule.spaced(pollEvery), Schedule.recurs(12)])
+
+/** A master that was told to reload and shows no sign of it after that is told once more: such signals get lost. */
+const tellAgainAfter = Duration.seconds(3)
 
 /** After that a master that did not leave gets its signal again. */
 const nudgeAfter = Duration.seconds(1)
@@ -208,6 +229,8 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
 
   const awaitReady = Effect.fnUntraced(function* (mark: string, from: Before) {
     const last = yield* Ref.make<ReadonlyArray<Answering | Silent>>([])
+    const began = yield* Clock.currentTimeMillis
+    let isToldAgain = way.hasNewMaster || from.answering.length === 0
     const ready = Effect.gen(function* () {
       // Twice in a row: an old worker may answer in between, until it has read its signal.
       let inRow = 0
@@ -217,6 +240,11 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
         const isDone = silent.length === 0 && answering.every(isNew(mark, from)) && (yield* isListed(from, answering))
         inRow = isDone ? inRow + 1 : 0
         if (inRow === 2) return answering
+        const waited = (yield* Clock.currentTimeMillis) - began
+        if (!isToldAgain && waited > Duration.toMillis(tellAgainAfter)) {
+          isToldAgain = true
+          if (pidsOf({ answering, silent }) === pidsOf({ ...from, silent })) yield* way.load(from)
+        }
         yield* Effect.sleep(pollEvery)
       }
     })
@@ -277,9 +305,13 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
     if (!tookOver) yield* configFile.restore
   })
 
-  const inTurn = Effect.fnUntraced(function* (mark: string) {
+  const untilAllowed = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     yield* Effect.sleep(Duration.millis(Math.max(0, (yield* Ref.get(notBefore)) - now)))
+  })
+
+  const inTurn = Effect.fnUntraced(function* (mark: string) {
+    yield* untilAllowed
     const from = yield* Effect.flatMap(settled, withMasters)
     const body = Effect.gen(function* () {
       if (from.masters.length + from.answering.length > 0) {
@@ -301,7 +333,8 @@ const make = Effect.fnUntraced(function* (timing: Timing, ours: MasterProcess.Ou
       silent
     })),
     start: reload,
-    reload
+    reload,
+    turn: turn.withPermit(untilAllowed)
   })
 })
 

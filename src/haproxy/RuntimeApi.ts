@@ -90,6 +90,10 @@ export const encode = (backend: string, action: Action, placeholder: Endpoint, o
   }
 }
 
+/** What a server of a config that was just loaded is told besides: the operator's drain, or that it is to prove itself. */
+export const encodeAfterLoad = (backend: string, name: string, what: "drain" | "prove"): Command =>
+  silent(`set server ${backend}/${name} ${what === "drain" ? "state drain" : "health down"}`)
+
 /** The new server is in maintenance, at full weight, without its check running: a free slot. */
 const addServer = (name: string, { address, port }: Endpoint, options: string): Command => ({
   text: `add server ${name} ${address}:${port} ${options}`,
@@ -160,6 +164,12 @@ export const parsePid = (reply: string): number | undefined => {
  */
 export const parseIdentity = (reply: string): string =>
   [parsePid(reply), /^node: (.*)$/m.exec(reply)?.[1], /^Process_num: (.*)$/m.exec(reply)?.[1]].join(" ")
+
+/** Whether this HAProxy has `add server`: 2.6 and later. Its backend may refuse it all the same. */
+export const parseCanAdd = (reply: string): boolean => {
+  const [, major, minor] = /^Version: (\d+)\.(\d+)/m.exec(reply) ?? []
+  return Number(major) > 2 || (Number(major) === 2 && Number(minor) >= 6)
+}
 
 /** The mark out of `show env EP2_CONFIG`; `undefined` where the config that runs has none. */
 export const parseMark = (reply: string): string | undefined => /^EP2_CONFIG=(.*)$/m.exec(reply)?.[1]

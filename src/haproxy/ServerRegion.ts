@@ -48,14 +48,17 @@ const beginMark = (backend: string): string => `# ep2: servers of ${backend}, wr
 const endMark = (backend: string): string => `# ep2: end of the servers of ${backend}`
 
 // `disabled` stands last, so that nothing in the options can take it for its value or undo it.
-const serverLine = (server: ServerLine, { checkInterval, maxconn, serverOptions }: LineOptions): string =>
+const serverLine = (server: ServerLine, options: LineOptions): string =>
+  `server ${server.name} ${endpointKey(server.endpoint)} ${optionsText(options)}${server.isDisabled ? " disabled" : ""}`
+
+/** What every server line has behind its address: `check inter 2s …`. */
+export const optionsText = ({ checkInterval, maxconn, serverOptions }: LineOptions): string =>
   [
-    `server ${server.name} ${endpointKey(server.endpoint)} check`,
+    "check",
     ...(checkInterval === undefined ? [] : [`inter ${checkInterval}`]),
     ...(maxconn === undefined ? [] : [`maxconn ${maxconn}`]),
     // A value that ep2.conf continues on a second line is still one line for HAProxy.
-    ...(serverOptions === undefined ? [] : [serverOptions.trim().replaceAll(/\s*[\r\n]+\s*/g, " ")]),
-    ...(server.isDisabled ? ["disabled"] : [])
+    ...(serverOptions === undefined ? [] : [serverOptions.trim().replaceAll(/\s*[\r\n]+\s*/g, " ")])
   ]
     .filter((part) => part !== "")
     .join(" ")

@@ -15,6 +15,7 @@ import type { Endpoint } from "../domain/State.ts"
 import * as ConfigText from "./ConfigText.ts"
 import type { Flaw } from "./LiquidFlaw.ts"
 import * as LiquidTemplate from "./LiquidTemplate.ts"
+import * as ServerDefaults from "./ServerDefaults.ts"
 import * as ServerRegion from "./ServerRegion.ts"
 import * as TemplateCheck from "./TemplateCheck.ts"
 
@@ -39,6 +40,13 @@ export interface ServerLine {
   readonly endpoint: Endpoint
   /** A free slot (on the placeholder address) or one that the operator holds. */
   readonly isDisabled: boolean
+  /**
+   * What no config file can say, and has to be told to a HAProxy that has just loaded it.
+   *
+   * - `drain`: the operator's, in place of the maintenance that `disabled` is.
+   * - `prove`: it is to take traffic only once its checks pass.
+   */
+  readonly afterLoad?: "drain" | "prove"
 }
 
 /** ep2's servers of one backend, in the order of the file. */
@@ -72,6 +80,12 @@ export class TemplateRenderer extends Context.Service<
   {
     /** Reads the template and renders it. Every backend of the settings must be given. */
     readonly render: (backends: ReadonlyArray<BackendServers>) => Effect.Effect<Rendered, RenderError>
+    /**
+     * What the template's `default-server` lines give to the servers of a backend
+     * and their own lines do not repeat, as of the last `render`: servers that are
+     * added at runtime would lack it. None before the first.
+     */
+    readonly inherited: (backend: string) => Effect.Effect<ReadonlyArray<string>>
   }
 >()("ep2/haproxy/TemplateRenderer") {
   static readonly layer = (options: {
@@ -102,6 +116,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const compiled = yield* Ref.make<
     { readonly source: string; readonly template: LiquidTemplate.LiquidTemplate } | undefined
   >(undefined)
+
+  const lastText = yield* Ref.make("")
 
   const fail = (flaw: Flaw) => new RenderError({ template, ...flaw })
   const unreadable = (error: PlatformError) => fail({ detail: systemWords(error) })
@@ -136,10 +152,18 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (given === undefined) return yield* Effect.die(new Error(`the servers of "${backend.name}" were not given`))
       regions.set(backend.name, ServerRegion.write(given, backend))
     }
-    return { ...assemble(draft, regions, mark), template }
+    const rendered = { ...assemble(draft, regions, mark), template }
+    yield* Ref.set(lastText, rendered.text)
+    return rendered
   })
 
-  return TemplateRenderer.of({ render })
+  const inherited = (backend: string) =>
+    Effect.map(Ref.get(lastText), (text) => {
+      const line = ServerRegion.optionsText(backends.find(({ name }) => name === backend) ?? {}).split(" ")
+      return [...ServerDefaults.wordsFor(text, backend)].filter((word) => !line.includes(word))
+    })
+
+  return TemplateRenderer.of({ render, inherited })
 })
 
 const decode = (bytes: Uint8Array): Result.Result<string, Flaw> => {

@@ -38,7 +38,7 @@ const makeLoop = Effect.fnUntraced(function* (answer: (pass: number) => Answer) 
   })
   const edges = Layer.mergeAll(
     Layer.mock(Fetcher, { awaitChange: () => Queue.take(changes) }),
-    Layer.mock(ConfigWriter, { run: Effect.never }),
+    Layer.mock(ConfigWriter, { run: () => Effect.never }),
     Layer.mock(Haproxy, {
       sockets: ["/s"],
       identify: (socket) => Effect.map(Ref.get(pid), (now) => ({ socket, pid: now, mark: undefined }))

@@ -39,11 +39,13 @@ const shown = (lines: ReadonlyArray<ServerLine>) =>
     ({ endpoint, isDisabled, name }) => `${name} ${endpoint.address}:${endpoint.port}${isDisabled ? " disabled" : ""}`
   )
 
+const fixed = (size: number): EndState.Pool => ({ size, isElastic: false })
+
 describe("EndState.make", () => {
   it("has what is wanted under its names, and everything else as a free slot", () => {
     const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"), server("node3", b))
 
-    const { servers } = EndState.make(plan(state, b), state, 3)
+    const { servers } = EndState.make(plan(state, b), state, fixed(3))
 
     assert.deepStrictEqual(shown(servers), [
       "node1 127.0.0.1:1 disabled",
@@ -52,19 +54,36 @@ describe("EndState.make", () => {
     ])
   })
 
-  it("disables what the operator has in maintenance, and not what is only drained", () => {
+  it("disables what the operator holds, and says which of it is to be drained again", () => {
     const state = observed(server("node1", a, "maint"), server("node2", b, "drain"))
 
-    const { servers } = EndState.make(plan(state, a, b), state, 2)
+    const { servers } = EndState.make(plan(state, a, b), state, fixed(2))
 
-    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.1:80 disabled", "node2 10.0.0.2:80"])
+    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.1:80 disabled", "node2 10.0.0.2:80 disabled"])
+    assert.deepStrictEqual(
+      servers.map(({ afterLoad }) => afterLoad),
+      [undefined, "drain"]
+    )
+  })
+
+  it("leaves out the free servers beyond its size where servers can be added, and keeps those that are in use", () => {
+    const free = EndState.placeholder
+    const state = observed(server("node1", free, "maint"), server("node4", a), server("node5", free, "maint"))
+
+    const { servers } = EndState.make(plan(state, a), state, { size: 2, isElastic: true })
+
+    assert.deepStrictEqual(shown(servers), [
+      "node1 127.0.0.1:1 disabled",
+      "node2 127.0.0.1:1 disabled",
+      "node4 10.0.0.1:80"
+    ])
   })
 
   it("never has fewer slots than HAProxy has now", () => {
     const state = observed(server("node1", a), server("node5", EndState.placeholder, "maint"))
 
-    assert.strictEqual(EndState.make(plan(state, a), state, 2).servers.length, 5)
-    assert.strictEqual(EndState.make(plan(state, a), state, 7).servers.length, 7)
+    assert.strictEqual(EndState.make(plan(state, a), state, fixed(2)).servers.length, 5)
+    assert.strictEqual(EndState.make(plan(state, a), state, fixed(7)).servers.length, 7)
   })
 })
 
@@ -80,11 +99,7 @@ describe("EndState.fresh", () => {
       nodeSlots: 3
     })
 
-    assert.deepStrictEqual(shown(servers.servers), [
-      "node1 10.0.0.2:80",
-      "node2 10.0.0.1:80",
-      "node3 127.0.0.1:1 disabled"
-    ])
+    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.2:80", "node2 10.0.0.1:80", "node3 127.0.0.1:1 disabled"])
   })
 
   it("keeps the operator's hold on an endpoint, and gives a slot that was free to a new one ready for use", () => {
@@ -95,17 +110,75 @@ describe("EndState.fresh", () => {
       nodeSlots: 2
     })
 
-    assert.deepStrictEqual(shown(servers.servers), ["node1 10.0.0.2:80", "node2 10.0.0.1:80 disabled"])
+    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.2:80", "node2 10.0.0.1:80 disabled"])
   })
 
-  it("says what has no slot", () => {
-    const { servers, unplaced } = EndState.fresh({
+  it("grows to twice its size until all that is wanted has a place", () => {
+    const { servers } = EndState.fresh({ backend: "web", wanted: [wanted(a), wanted(b)], known: known(), nodeSlots: 1 })
+
+    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.1:80", "node2 10.0.0.2:80"])
+    assert.deepStrictEqual(
+      [EndState.grown(5, 5), EndState.grown(5, 6), EndState.grown(5, 11), EndState.grown(10_000, 10_001)],
+      [5, 10, 11, 10_001]
+    )
+  })
+
+  it("has no free slots where none are kept", () => {
+    const { servers } = EndState.fresh({
       backend: "web",
       wanted: [wanted(a), wanted(b)],
-      known: known(),
+      known: known(line("node1", EndState.placeholder, true), line("node3", b)),
+      nodeSlots: 0
+    })
+
+    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.1:80", "node3 10.0.0.2:80"])
+  })
+
+  it("keeps the operator's drain through a reload", () => {
+    const { servers } = EndState.fresh({
+      backend: "web",
+      wanted: [wanted(a)],
+      known: known({ ...line("node1", a, true), afterLoad: "drain" }),
       nodeSlots: 1
     })
 
-    assert.deepStrictEqual([shown(servers.servers), unplaced], [["node1 10.0.0.1:80"], [wanted(b)]])
+    assert.deepStrictEqual(servers, [{ name: "node1", endpoint: a, isDisabled: true, afterLoad: "drain" }])
+  })
+})
+
+describe("EndState.forLoad", () => {
+  it("has as free slots what has not proven itself", () => {
+    const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
+
+    const { servers } = EndState.forLoad(plan(state, a, b), state, fixed(2))
+
+    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.1:80", "node2 127.0.0.1:1 disabled"])
+  })
+})
+
+describe("EndState.byConfig", () => {
+  const byConfig = (state: ObservedState, ...endpoints: ReadonlyArray<Endpoint>) =>
+    EndState.byConfig(plan(state, ...endpoints), state, { prove: true })
+
+  it("keeps what leaves until its replacement is up, and has no free slots", () => {
+    const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
+    const one = byConfig(state, b)
+    const up = byConfig(observed(server("node1", a), server("node2", b)), b)
+
+    assert.deepStrictEqual(shown(one.servers), ["node1 10.0.0.1:80", "node2 10.0.0.2:80"])
+    assert.deepStrictEqual(
+      one.servers.map(({ afterLoad }) => afterLoad),
+      [undefined, "prove"]
+    )
+    assert.deepStrictEqual(shown(up.servers), ["node2 10.0.0.2:80"])
+  })
+
+  it("differs from what runs where a server is more, less, or elsewhere, and not by the template's own", () => {
+    const lines = byConfig(observed(server("node1", a)), a)
+
+    assert.isFalse(EndState.differs(lines, observed(server("legacy", b), server("node1", a))))
+    assert.isTrue(EndState.differs(lines, observed()))
+    assert.isTrue(EndState.differs(lines, observed(server("node1", b))))
+    assert.isTrue(EndState.differs(lines, observed(server("node1", a), server("node2", b))))
   })
 })

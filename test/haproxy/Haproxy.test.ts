@@ -211,7 +211,7 @@ for (const version of Binaries.haproxyVersions()) {
         const failures = yield* haproxy.apply(makePlan([endpoint], observed), observed)
 
         assert.deepStrictEqual(
-          failures.map(({ error, server, socket }) => [socket, server, error._tag]),
+          failures.map(({ action, error, socket }) => [socket, action?.server, error._tag]),
           [[other.socket, undefined, "SocketError"]]
         )
         assert.include(show(yield* haproxy.observe("web"))[0] ?? [], `node1 ${endpointKey(endpoint)} ready`)
@@ -246,7 +246,7 @@ for (const version of Binaries.haproxyVersions()) {
         const failures = yield* haproxy.apply(makePlan([bad, endpoint], observed), observed)
 
         assert.deepStrictEqual(
-          failures.map(({ error, server, socket }) => [socket, server, error._tag]),
+          failures.map(({ action, error, socket }) => [socket, action?.server, error._tag]),
           haproxy.sockets.map((socket) => [socket, "node1", "CommandRejected"])
         )
         assert.include(failures[0]?.error.message, "Invalid addr 'app.example.invalid'")

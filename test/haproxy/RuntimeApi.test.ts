@@ -38,9 +38,12 @@ const [ready, down, unmark] = RuntimeApi.encode("web", arrive, placeholder).seco
 ]
 const stop = RuntimeApi.encode("web", Action.Stop({ ...step, shutdown: true }), placeholder)
 const shutdown = stop.first[1]!
+const add = RuntimeApi.encode("web", Action.Add(step), placeholder, "check inter 100ms maxconn 5").first[0]!
+const enable = RuntimeApi.encode("web", Action.Add(step), placeholder).second[0]!
+const remove = RuntimeApi.encode("web", Action.Remove(step), placeholder).first[0]!
 
 /** What each recorded reply is to ep2. */
-const verdicts: Record<string, readonly [command: RuntimeApi.Command, isGood: boolean]> = {
+const verdicts: Record<string, readonly [command: RuntimeApi.Command, isGood: boolean | "from 2.6 on"]> = {
   "show-info": [RuntimeApi.showInfo, true],
   "show-mark": [RuntimeApi.showMark, true],
   "show-mark-none": [RuntimeApi.showMark, true],
@@ -93,6 +96,20 @@ const verdicts: Record<string, readonly [command: RuntimeApi.Command, isGood: bo
   shutdown: [shutdown, true],
   "shutdown-no-server": [shutdown, false],
   "shutdown-denied": [shutdown, false],
+  "add-new": [add, "from 2.6 on"],
+  "add-exists": [add, false],
+  "add-static": [add, false],
+  "add-no-backend": [add, false],
+  "add-bad-keyword": [add, false],
+  "add-not-dynamic": [add, false],
+  "add-denied": [add, false],
+  "enable-health": [enable, "from 2.6 on"],
+  "enable-health-no-server": [enable, false],
+  "del-ready": [remove, false],
+  del: [remove, "from 2.6 on"],
+  "del-no-server": [remove, false],
+  "del-denied": [remove, false],
+  "show-servers-added": [RuntimeApi.showServers("web"), true],
   "unknown-command": [ready, false]
 }
 
@@ -102,7 +119,8 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
     assert.sameMembers(names, Object.keys(verdicts))
   })
 
-  for (const [name, [command, isGood]] of Object.entries(verdicts)) {
+  for (const [name, [command, verdict]] of Object.entries(verdicts)) {
+    const isGood = verdict === "from 2.6 on" ? version !== "2.2" : verdict
     it(`is ${isGood ? "taken for done" : "refused"}: ${name}`, () => {
       const { reply } = recorded(version, name)
 
@@ -122,11 +140,18 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
     for (const name of Object.keys(verdicts)) {
       const { reply } = recorded(version, name)
       if (reply === "") continue
-      for (const other of [maint, mark, ready, down, unmark, shutdown]) {
+      for (const other of [maint, mark, ready, down, unmark, shutdown, enable]) {
         assert.isFalse(other.isGood(reply), `${other.text}: ${reply}`)
       }
     }
-    for (const talkative of [address, RuntimeApi.showInfo, RuntimeApi.showMark, RuntimeApi.showServers("web")]) {
+    for (const talkative of [
+      address,
+      add,
+      remove,
+      RuntimeApi.showInfo,
+      RuntimeApi.showMark,
+      RuntimeApi.showServers("web")
+    ]) {
       assert.isFalse(talkative.isGood(""), talkative.text)
     }
   })
@@ -135,12 +160,19 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
     const { command } = recorded(version, "addr-new")
 
     assert.strictEqual(command, address.text)
+    assert.strictEqual(recorded(version, "add-new").command, add.text.replace("node1", "node20"))
+    assert.strictEqual(recorded(version, "enable-health").command, enable.text.replace("node1", "node20"))
+    assert.strictEqual(recorded(version, "del").command, remove.text.replace("node1", "node20"))
     assert.strictEqual(recorded(version, "weight-0").command, mark.text)
     assert.strictEqual(recorded(version, "state-maint").command, maint.text)
     assert.strictEqual(recorded(version, "show-info").command, RuntimeApi.showInfo.text)
     assert.strictEqual(recorded(version, "show-mark").command, RuntimeApi.showMark.text)
     assert.strictEqual(recorded(version, "show-servers").command, RuntimeApi.showServers("web").text)
     assert.strictEqual(recorded(version, "show-stat").command, RuntimeApi.showSessions("web").text)
+  })
+
+  it("tells whether servers can be added", () => {
+    assert.strictEqual(RuntimeApi.parseCanAdd(recorded(version, "show-info").reply), version !== "2.2")
   })
 
   it("gives process id and mark", () => {

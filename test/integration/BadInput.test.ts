@@ -52,15 +52,6 @@ const cases: ReadonlyArray<Case> = [
     exitCode: 2,
     says: [/ep2\.conf:\d+: \[haproxy\] node_slots = "many"/, /backend_port = "70000"/, /drain_timout.*drain_timeout/]
   },
-  {
-    what: "a source that is not there yet",
-    spoil: (world) => {
-      set("orchestrator", "file")(world)
-      set("start_by", "master\nhaproxy_master_socket = /run/m.sock")(world)
-    },
-    exitCode: 2,
-    says: [/start_by = master is not in this version yet/]
-  },
   { what: "no template", spoil: ({ template }) => rmSync(template), exitCode: 4, says: [/haproxy\.cfg\.template: /] },
   {
     what: "a template without {{nodes}}",

@@ -23,7 +23,7 @@ export interface Options {
   /** HAProxy's, as `npm run servers` has it: `2.6`. */
   readonly version: Binaries.HaproxyVersion
   /** Lines for [haproxy]; what they set goes before what stands there by itself. */
-  readonly settings?: Readonly<Record<string, string>>
+  readonly settings?: Readonly<Record<string, string>> | ((dir: string) => Readonly<Record<string, string>>)
   /** The section of the source, with its header; given the folder of the world. */
   readonly source: (dir: string) => string
   /** Lines of the backend, before `{{nodes}}`. */
@@ -151,7 +151,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     sleep_before_next_lock_attempt: "0.2",
     drain_timeout: "5",
     check_interval: "200ms",
-    ...options.settings
+    ...(typeof options.settings === "function" ? options.settings(dir) : options.settings)
   }
   const lines = Object.entries(settings).map(([key, value]) => `${key} = ${value}`)
   const conf = `[haproxy]\n${lines.join("\n")}\n\n${options.source(dir)}\n`

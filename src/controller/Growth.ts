@@ -1,0 +1,107 @@
+/**
+ * What happens when a pool has no slot left for what is wanted.
+ *
+ * | HAProxy | the pool grows |
+ * | --- | --- |
+ * | takes servers while it runs, in every process | by those: nothing is reloaded |
+ * | is older than 2.6, refuses them for this backend, or they would lack what `default-server` gives | by one reload, to twice its size at least |
+ * | cannot be reloaded at the moment | not: what leaves makes room |
+ *
+ * A refusal counts for the processes that it came from, and no longer.
+ */
+import { Effect, Ref } from "effect"
+import type * as Plan from "../domain/Plan.ts"
+import { type ObservedState, slotNumber } from "../domain/State.ts"
+import * as EndState from "../haproxy/EndState.ts"
+import type { Failure } from "../haproxy/Haproxy.ts"
+import { type BackendServers, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import { ConfigWriter, type Load } from "./ConfigWriter.ts"
+
+export interface Way {
+  readonly growth: Plan.Options["growth"]
+  /** Why not by adding servers; `undefined` where it is so. */
+  readonly obstacle: string | undefined
+}
+
+export interface Growth {
+  /** How the pool may grow in this pass. */
+  readonly way: (observed: ObservedState) => Effect.Effect<Way>
+  /** Learns from what HAProxy refused. */
+  readonly heed: (failures: ReadonlyArray<Failure>, observed: ObservedState) => Effect.Effect<void>
+  /** What the file is to hold after this pass, and whether HAProxy has to load it because the pool is too small. */
+  readonly endState: (
+    plan: Plan.Plan,
+    observed: ObservedState
+  ) => Effect.Effect<{ readonly servers: BackendServers; readonly load: Load | undefined }>
+}
+
+/** HAProxy refused to add a server. It is no error of the pass: there is another way. */
+export const isRefusal = ({ action, error }: Failure): boolean =>
+  action?._tag === "Add" && error._tag === "CommandRejected"
+
+export const make = Effect.fnUntraced(function* (options: {
+  readonly name: string
+  readonly nodeSlots: number
+  readonly updateBy: "runtime" | "config"
+}) {
+  const { name, nodeSlots, updateBy } = options
+  const renderer = yield* TemplateRenderer
+  const writer = yield* ConfigWriter
+  /** How large the pool was decided to be. */
+  const size = yield* Ref.make(nodeSlots)
+  const refusal = yield* Ref.make<{ readonly pids: ReadonlySet<number>; readonly words: string } | undefined>(undefined)
+  /** Whether the last pass found that servers can be added. */
+  const isElastic = yield* Ref.make(false)
+
+  const obstacleTo = Effect.fnUntraced(function* ({ processes }: ObservedState) {
+    const unable = processes.find(({ canAdd }) => canAdd !== true)
+    if (unable !== undefined) return "this HAProxy takes no servers while it runs (2.6 and later do)"
+    const refused = yield* Ref.get(refusal)
+    if (refused !== undefined && processes.some(({ pid }) => refused.pids.has(pid))) return refused.words
+    const inherited = yield* renderer.inherited(name)
+    if (inherited.length === 0) return undefined
+    return `servers that are added do not get what default-server gives (${inherited.join(" ")}); server_options could repeat it`
+  })
+
+  const way = Effect.fnUntraced(function* (observed: ObservedState) {
+    if (updateBy === "config") return { growth: { by: "add", keep: 0 }, obstacle: undefined } satisfies Way
+    const obstacle = yield* obstacleTo(observed)
+    yield* Ref.set(isElastic, obstacle === undefined)
+    if (obstacle === undefined) return { growth: { by: "add", keep: nodeSlots }, obstacle } satisfies Way
+    const growth = (yield* writer.isStuck) ? undefined : ({ by: "reload" } as const)
+    return { growth, obstacle } satisfies Way
+  })
+
+  const heed = Effect.fnUntraced(function* (failures: ReadonlyArray<Failure>, { processes }: ObservedState) {
+    const refused = failures.find(isRefusal)
+    if (refused?.error._tag !== "CommandRejected") return
+    const words = `HAProxy refuses to add servers to ${name} while it runs (${JSON.stringify(refused.error.reply.split("\n")[0])})`
+    yield* Ref.set(refusal, { pids: new Set(processes.map(({ pid }) => pid)), words })
+    yield* Effect.logInfo(`${words}: its pool grows by a reload instead`)
+  })
+
+  const endState = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState) {
+    if (yield* Ref.get(isElastic)) {
+      return { servers: EndState.make(plan, observed, { size: nodeSlots, isElastic: true }), load: undefined }
+    }
+    const numbers = observed.processes.flatMap(({ servers }) => servers.map((one) => slotNumber(one.name) ?? 0))
+    const present = Math.max(0, ...numbers)
+    const needed = plan.placed.length + plan.unplaced.length
+    const isShort = plan.unplaced.length > 0 || plan.isIncomplete
+    // Slots that are on their way out count as taken, so that room is made where there is none.
+    const next = isShort
+      ? Math.max(yield* Ref.get(size), EndState.grown(present, present + plan.unplaced.length))
+      : yield* Ref.get(size)
+    yield* Ref.set(size, next)
+    const pool = { size: next, isElastic: false }
+    if (!isShort) return { servers: EndState.make(plan, observed, pool), load: undefined }
+    const reason =
+      plan.unplaced.length > 0
+        ? `the pool of ${name} grows from ${present} to ${next} slots for ${needed} endpoints`
+        : `a process lacks servers of ${name} that the others have`
+    const load = { reason, pids: observed.processes.map(({ pid }) => pid) }
+    return { servers: EndState.forLoad(plan, observed, pool), load }
+  })
+
+  return { way, heed, endState } satisfies Growth
+})
