@@ -32,6 +32,8 @@ export interface Options {
   readonly processes?: number
   /** What is run as ep2, in place of the sources. */
   readonly program?: string
+  /** What stands before the command that runs ep2, as it is when ep2 is started. */
+  readonly inside?: () => ReadonlyArray<string>
   /** Set for ep2, besides what it inherits. */
   readonly env?: Readonly<Record<string, string>>
   /** The whole template, for those that are to be wrong. */
@@ -220,8 +222,10 @@ ${backend}    {{nodes}}
 `
 }
 
-const spawnEp2 = ({ env, program = join(root, "src/main.ts") }: Options, args: ReadonlyArray<string>): Ep2 => {
-  const child: ChildProcess = spawn(process.execPath, [program, ...args], {
+const spawnEp2 = (options: Options, args: ReadonlyArray<string>): Ep2 => {
+  const { env, inside = () => [], program = join(root, "src/main.ts") } = options
+  const [file, ...rest] = [...inside(), process.execPath, program, ...args]
+  const child: ChildProcess = spawn(file!, rest, {
     stdio: ["ignore", "pipe", "pipe"],
     cwd: root,
     env: { ...process.env, ...env }
