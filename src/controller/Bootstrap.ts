@@ -108,7 +108,7 @@ const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answe
       : Guard.served(observed)
   const { desired, held } = Guard.judge(answer, served, options.guard)
   if (held.length > 0) {
-    yield* Effect.logWarning(`the source names no endpoint: the ${held.length} that are known stay`)
+    yield* Effect.logWarning(Report.heldLine(answer, held))
   }
   return EndState.fresh({
     backend: options.name,

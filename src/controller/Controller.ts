@@ -1,11 +1,14 @@
 /**
- * The loop: a fiber per backend makes passes, for as long as ep2 runs. A pass
- * runs when the source says that something may have changed, when a process
- * appeared or was replaced, while something is moving, after a failure, and at
- * the latest after the backend's interval.
+ * The loop: for each backend a fiber that asks the source and one that makes
+ * passes, for as long as ep2 runs.
+ *
+ * The source is asked when it says that something may have changed, at the latest
+ * after the backend's interval, and ever less often while it fails. A pass runs
+ * after each answer, when a process appeared or was replaced, while something is
+ * moving, after a failure, and at the latest a little after the interval.
  */
-import { Clock, Duration, Effect, Latch, Match, Option, Pull, Queue, Schedule } from "effect"
-import { Fetcher } from "../orchestrator/Fetcher.ts"
+import { Clock, Duration, Effect, Match, Pull, Queue, Result, Schedule } from "effect"
+import { type FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
 import { type Outcome, type PassError, Reconciler } from "./Reconciler.ts"
 import * as Report from "./Report.ts"
@@ -13,9 +16,10 @@ import * as Supervisor from "./Supervisor.ts"
 
 /**
  * Whether waiting can help. The one place that decides it: every error of a pass
- * is listed, so a new one does not compile until someone has thought about it.
+ * and of a source is listed, so a new one does not compile until someone has
+ * thought about it.
  */
-export const isTransient = Match.type<PassError>().pipe(
+export const isTransient = Match.type<PassError | FetchError>().pipe(
   Match.tag("SocketError", () => true),
   Match.tag("CommandRejected", () => false),
   Match.tag("FetchError", ({ reason }) => reason === "Unavailable" || reason === "Throttled"),
@@ -27,6 +31,9 @@ export interface BackendOptions {
   /** `sleep_before_next_run`: the longest time between two passes. */
   readonly interval: Duration.Duration
 }
+
+/** Passes that nothing wakes come so long after the interval: an answer of the source, which wakes them, comes first. */
+const answerSlack = Duration.millis(250)
 
 /** How often a server that is on its way in or out is looked at. */
 const movingInterval = Duration.millis(250)
@@ -50,9 +57,9 @@ const backoff = Schedule.min([Schedule.exponential("250 millis"), Schedule.space
  */
 export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArray<BackendOptions>) {
   const writer = yield* ConfigWriter
-  const wakes = new Map<string, Queue.Queue<Wake>>()
-  for (const { name } of backends) wakes.set(name, yield* Queue.sliding<Wake>(16))
-  const wakeAll = () => Effect.forEach(wakes.values(), (wake) => Queue.offer(wake, "process"), { discard: true })
+  const wakes = new Map<string, Queue.Queue<void>>()
+  for (const { name } of backends) wakes.set(name, yield* Queue.sliding<void>(1))
+  const wakeAll = () => Effect.forEach(wakes.values(), (wake) => Queue.offer(wake, undefined), { discard: true })
 
   return yield* Effect.all(
     [
@@ -64,80 +71,101 @@ export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArra
   ).pipe(Effect.andThen(Effect.never))
 })
 
-/** Why a pass runs before its time. */
-type Wake = "source" | "process"
-
-const keepLevel = Effect.fnUntraced(function* ({ interval, name }: BackendOptions, wake: Queue.Queue<Wake>) {
-  const reconciler = yield* Reconciler
-  const standing = yield* Report.makeStanding
-  const hasAsked = yield* Latch.make(false)
-
-  const passes = Effect.gen(function* () {
-    let retries = yield* Schedule.toStep(backoff)
-    let followUps = 0
-    let nextFetch = 0
-    while (true) {
-      const before = yield* Clock.currentTimeMillis
-      const fetch = before >= nextFetch
-      const outcome = yield* reconciler.pass(name, { fetch })
-      yield* standing.say(errorFacts(outcome.errors), over)
-      if (outcome.hasFetched) nextFetch = before + Duration.toMillis(interval)
-      if (fetch) yield* hasAsked.open
-      followUps = outcome.hasActed && outcome.errors.length === 0 ? followUps + 1 : 0
-
-      const now = yield* Clock.currentTimeMillis
-      let pause = Duration.millis(Math.max(0, nextFetch - now))
-      if (outcome.errors.some(isTransient)) {
-        const [, wait] = yield* retries(now, undefined).pipe(
-          Pull.catchDone(() => Effect.succeed([0, interval] as const))
-        )
-        pause = wait
-      } else {
-        retries = yield* Schedule.toStep(backoff)
-        if (outcome.errors.length > 0) pause = interval
-        else if (followUps > 0 && followUps <= maxFollowUps) pause = Duration.zero
-        else if (outcome.plan.isMoving) pause = Duration.min(pause, movingInterval)
-      }
-      // However often it is woken, what just went wrong is not tried again at once.
-      if (outcome.errors.length > 0) yield* Effect.sleep(leastPause)
-      const woken = yield* Queue.take(wake).pipe(Effect.timeoutOption(pause))
-      if (Option.contains(woken, "source")) nextFetch = 0
-    }
-  })
-
-  return yield* Effect.all([passes, watchSource(name, interval, hasAsked, wake)], {
+const keepLevel = (options: BackendOptions, wake: Queue.Queue<void>) =>
+  Effect.all([makePasses(options, wake), followSource(options, wake)], {
     concurrency: "unbounded",
     discard: true
-  }).pipe(Effect.annotateLogs({ backend: name }))
+  }).pipe(Effect.annotateLogs({ backend: options.name }))
+
+const makePasses = Effect.fnUntraced(function* ({ interval, name }: BackendOptions, wake: Queue.Queue<void>) {
+  const reconciler = yield* Reconciler
+  const standing = yield* Report.makeStanding
+  const idle = Duration.sum(interval, answerSlack)
+  const retries = yield* makeBackoff
+  let followUps = 0
+  while (true) {
+    const outcome = yield* reconciler.pass(name)
+    yield* standing.say(errorFacts(outcome.errors), over)
+    followUps = outcome.hasActed && outcome.errors.length === 0 ? followUps + 1 : 0
+
+    let pause = idle
+    if (outcome.errors.some(isTransient)) pause = yield* retries.next
+    else {
+      yield* retries.reset
+      if (outcome.errors.length > 0) pause = interval
+      else if (followUps > 0 && followUps <= maxFollowUps) pause = Duration.zero
+      else if (outcome.plan.isMoving) pause = movingInterval
+    }
+    // However often it is woken, what just went wrong is not tried again at once.
+    if (outcome.errors.length > 0) yield* Effect.sleep(leastPause)
+    yield* Queue.take(wake).pipe(Effect.timeoutOption(pause))
+  }
 })
 
-/** Wakes the passes when the source may have changed since they last asked it. */
-const watchSource = Effect.fnUntraced(function* (
-  backend: string,
-  interval: Duration.Duration,
-  hasAsked: Latch.Latch,
-  wake: Queue.Queue<Wake>
-) {
+/** Asks the source, for ever, and wakes the passes after each of its answers. */
+const followSource = Effect.fnUntraced(function* ({ interval, name }: BackendOptions, wake: Queue.Queue<void>) {
+  const reconciler = yield* Reconciler
   const fetcher = yield* Fetcher
-  return yield* Effect.gen(function* () {
-    yield* hasAsked.await
-    yield* fetcher.awaitChange(backend)
-    yield* hasAsked.close
-    yield* Queue.offer(wake, "source")
-  }).pipe(
-    // A watch that breaks costs nothing but its speed: the passes ask the source each interval all the same.
-    Effect.catch((error) =>
-      Effect.logDebug(`watch broke: ${error.message}`).pipe(Effect.andThen(Effect.sleep(interval)))
-    ),
-    Effect.forever
+  const report = makeSourceReport()
+  const retries = yield* makeBackoff
+
+  // A watch that breaks costs nothing but its speed: the source is asked each interval all the same.
+  const change = fetcher.awaitChange(name).pipe(
+    Effect.tapError((error) => Effect.logDebug(`watch broke: ${error.message}`)),
+    Effect.retry(Schedule.spaced(interval)),
+    Effect.orDie
   )
+  while (true) {
+    const fetched = yield* Effect.result(reconciler.fetch(name))
+    yield* report(Result.isFailure(fetched) ? fetched.failure : undefined)
+    yield* Queue.offer(wake, undefined)
+    let wait = interval
+    if (Result.isFailure(fetched) && isTransient(fetched.failure)) wait = yield* retries.next
+    else yield* retries.reset
+    if (Result.isFailure(fetched)) yield* Effect.sleep(leastPause)
+    yield* Effect.timeoutOption(change, wait)
+  }
 })
+
+/** The waits of `backoff`, one after the other, from the first one again after a `reset`. */
+const makeBackoff = Effect.gen(function* () {
+  let step = yield* Schedule.toStep(backoff)
+  const next = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    // The schedule has no end.
+    const [, wait] = yield* step(now, undefined).pipe(Pull.catchDone(() => Effect.succeed([0, leastPause] as const)))
+    return wait
+  })
+  const reset = Effect.map(Schedule.toStep(backoff), (first) => {
+    step = first
+  })
+  return { next, reset }
+})
+
+/**
+ * Says what is wrong with the source once, and once that it is over. What waiting
+ * can help is said again only when it becomes another kind of trouble, since its
+ * words change with each try; what the operator has to mend, whenever it is put
+ * in other words.
+ */
+const makeSourceReport = () => {
+  let said: FetchError | undefined
+  return Effect.fnUntraced(function* (error: FetchError | undefined) {
+    const before = said
+    said = error
+    if (error === undefined) {
+      if (before !== undefined) yield* Effect.logInfo(`the source answers again: ${before.target}`)
+      return
+    }
+    const isSame = before?.reason === error.reason && (isTransient(error) || before.message === error.message)
+    yield* isSame ? Effect.logDebug(error.message) : Effect.logWarning(error.message)
+  })
+}
 
 const errorFacts = (errors: Outcome["errors"]): ReadonlyMap<string, string> =>
   new Map(errors.map((error) => [factKey(error), error.message]))
 
 const factKey = Match.type<PassError>().pipe(
-  Match.tag("FetchError", ({ target }) => `source ${target}`),
   Match.tag("SocketError", ({ socket }) => `socket ${socket}`),
   Match.tag("CommandRejected", ({ command, socket }) => `command ${socket} ${command}`),
   Match.exhaustive
@@ -145,7 +173,6 @@ const factKey = Match.type<PassError>().pipe(
 
 const over = (key: string): string => {
   const [kind, ...what] = key.split(" ")
-  if (kind === "source") return `the source answers again: ${what.join(" ")}`
   if (kind === "socket") return `process answers again: ${what.join(" ")}`
   return `no longer refused: ${what.join(" ")}`
 }

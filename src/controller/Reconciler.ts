@@ -1,13 +1,15 @@
 /**
- * One pass over one backend: fetch the desired state, observe HAProxy, plan, apply,
- * and hand the end state to the writer of the config file.
+ * One pass over one backend: observe HAProxy, plan what brings it to the last good
+ * answer of the source, apply that, and hand the end state to the writer of the
+ * config file. The source is asked beside the passes, so that a slow one holds up
+ * nothing that is on its way.
  *
  * A pass is level-based: it looks at the two states as they are now, never at
  * what changed or at what an earlier pass did. A failed pass needs no undo; the
  * next one starts from what it finds. What must be known over time is the last
  * good answer of the source and the planner's memory.
  */
-import { Clock, Context, Effect, Layer, Result } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import * as Guard from "../domain/Guard.ts"
 import * as Plan from "../domain/Plan.ts"
 import type { DesiredState, ObservedState } from "../domain/State.ts"
@@ -21,7 +23,7 @@ import * as Growth from "./Growth.ts"
 import * as Report from "./Report.ts"
 
 /** What can go wrong in a pass. */
-export type PassError = FetchError | SocketError | CommandRejected
+export type PassError = SocketError | CommandRejected
 
 /** How one backend is reconciled. */
 export interface BackendOptions {
@@ -38,8 +40,6 @@ export interface Outcome {
   readonly plan: Plan.Plan
   /** Commands were sent, so the next pass should look at once what they led to. */
   readonly hasActed: boolean
-  /** The source answered in this pass. */
-  readonly hasFetched: boolean
   /** What went wrong. Whatever could be done in spite of it was done. */
   readonly errors: ReadonlyArray<PassError>
 }
@@ -47,12 +47,13 @@ export interface Outcome {
 export class Reconciler extends Context.Service<
   Reconciler,
   {
+    /** Asks the source. Its answer counts from the next pass on; where it fails, the last good one stands. */
+    readonly fetch: (backend: string) => Effect.Effect<void, FetchError>
     /**
-     * Runs one pass. With `fetch`, the source is asked first; where it has no
-     * answer, or is not asked, the last good one stands. Never fails: errors
-     * are part of the outcome. Passes of one backend must not overlap.
+     * Runs one pass. Never fails: errors are part of the outcome. Passes of one
+     * backend must not overlap.
      */
-    readonly pass: (backend: string, how: { readonly fetch: boolean }) => Effect.Effect<Outcome>
+    readonly pass: (backend: string) => Effect.Effect<Outcome>
     /** Hands over the answer that the bootstrap got, so that a source that fails right after it loses nothing. */
     readonly remember: (answer: DesiredState) => Effect.Effect<void>
   }
@@ -92,21 +93,18 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     return state === undefined ? Effect.die(new Error(`no backend ${backend}`)) : Effect.succeed(state)
   }
 
-  const pass = Effect.fn("Reconciler.pass")(function* (backend: string, how: { readonly fetch: boolean }) {
+  const fetch = Effect.fn("Reconciler.fetch")(function* (backend: string) {
+    const { memory } = yield* stateOf(backend)
+    memory.answer = yield* fetcher.fetch(backend)
+  })
+
+  const pass = Effect.fn("Reconciler.pass")(function* (backend: string) {
     const state = yield* stateOf(backend)
     const { growth, memory, notices, options, standing } = state
-    const errors: Array<PassError> = []
-    if (how.fetch) {
-      const fetched = yield* Effect.result(fetcher.fetch(backend))
-      if (Result.isSuccess(fetched)) memory.answer = fetched.success
-      else errors.push(fetched.failure)
-    }
-    const hasFetched = how.fetch && errors.length === 0
-
     const observed = yield* haproxy.observe(backend)
     const answer = memory.answer
     if (answer === undefined) {
-      return { plan: Plan.none(backend), hasActed: false, hasFetched, errors }
+      return { plan: Plan.none(backend), hasActed: false, errors: [] }
     }
     const { desired, held } = Guard.judge(answer, Guard.served(observed), options.guard)
     const nowMillis = yield* Clock.currentTimeMillis
@@ -120,13 +118,13 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const names = { origins: memory.origins, leaving: answer.leaving }
 
     // Without a process to look at, the file on disk is the best that is known: it stays.
-    if (observed.processes.length === 0) return { plan, hasActed: false, hasFetched, errors }
+    if (observed.processes.length === 0) return { plan, hasActed: false, errors: [] }
     const failures =
       options.updateBy === "config"
         ? yield* byConfig(state, plan, observed, names)
         : yield* byRuntime(state, plan, observed, names)
-    errors.push(...failures.filter((failure) => !Growth.isRefusal(failure)).map(({ error }) => error))
-    return { plan, hasActed: options.updateBy === "runtime" && plan.actions.length > 0, hasFetched, errors }
+    const errors = failures.filter((failure) => !Growth.isRefusal(failure)).map(({ error }) => error)
+    return { plan, hasActed: options.updateBy === "runtime" && plan.actions.length > 0, errors }
   })
 
   const byRuntime = Effect.fnUntraced(function* (
@@ -165,5 +163,5 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
       })
     )
 
-  return Reconciler.of({ pass, remember })
+  return Reconciler.of({ fetch, pass, remember })
 })

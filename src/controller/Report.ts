@@ -126,15 +126,20 @@ export const standingFacts = (seen: {
     )
   }
   if (held.length > 0) {
-    facts.set(
-      "guard",
-      `the source answers that nothing is wanted; the ${held.length} endpoints that are served stay: ` +
-        `${someOf(held.map(endpointKey))}; if that is right, set allow_empty = True and restart ep2`
-    )
+    facts.set("guard", heldLine(answer, held))
   }
   for (const { reason, socket } of observed.unobserved)
     facts.set(`socket ${socket}`, `HAProxy cannot be observed: ${reason}`)
   return facts
+}
+
+/** Why endpoints stay that the source does not name, and what lets them go. */
+export const heldLine = ({ pending }: DesiredState, held: ReadonlyArray<Endpoint>): string => {
+  const names = someOf(held.map(endpointKey))
+  const unknown = pending.filter(({ isUnknown }) => isUnknown).length
+  return unknown > 0
+    ? `the source names ${unknown} without their addresses yet; the ${held.length} endpoints that may be theirs stay until it has them: ${names}`
+    : `the source answers that nothing is wanted; the ${held.length} endpoints that are served stay: ${names}; if that is right, set allow_empty = True and restart ep2`
 }
 
 /** What is to be served and cannot be yet, by origin. */
@@ -153,7 +158,7 @@ export const over = (key: string): string => {
     case "held":
       return `${what} is no longer held by the operator`
     case "guard":
-      return "the source names endpoints again; nothing is held any more"
+      return "the source names what it has again; nothing is held any more"
     case "socket":
       return `HAProxy can be observed again: ${what}`
     default:

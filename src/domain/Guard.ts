@@ -7,6 +7,10 @@
  *   empty     none     any          the answer stands
  *   empty     some     true         the answer stands
  *   empty     some     false        what is served is held, as if still wanted
+ *   lacking   some     any          what is served and may be what it lacks is held
+ *
+ * "Lacking" is an answer that names something whose endpoint it does not know
+ * (`pending`, `isUnknown`). What it says to be leaving is not held.
  *
  * An orchestrator that lost its data answers "none" in good faith (a restarted
  * Consul does), so an empty answer never takes the last servers away by itself.
@@ -34,12 +38,19 @@ export interface Verdict {
 
 /** Judges one answer against what is served. Pure and deterministic. */
 export const judge = (answer: DesiredState, served: ReadonlyArray<Endpoint>, options: Options): Verdict => {
-  if (answer.wanted.length > 0 || options.allowEmpty || served.length === 0) return { desired: answer, held: [] }
-  return {
-    desired: { ...answer, wanted: served.map((endpoint) => ({ endpoint, origin: "held: the source answers none" })) },
-    held: served
+  if (answer.pending.some(({ isUnknown }) => isUnknown)) {
+    const known = new Set([...answer.wanted, ...answer.leaving].map(({ endpoint }) => endpointKey(endpoint)))
+    const doubtful = served.filter((endpoint) => !known.has(endpointKey(endpoint)))
+    if (doubtful.length > 0) return hold(answer, doubtful, "held: it may be one whose address is not known yet")
   }
+  if (answer.wanted.length > 0 || options.allowEmpty || served.length === 0) return { desired: answer, held: [] }
+  return hold(answer, served, "held: the source answers none")
 }
+
+const hold = (answer: DesiredState, held: ReadonlyArray<Endpoint>, origin: string): Verdict => ({
+  desired: { ...answer, wanted: [...answer.wanted, ...held.map((endpoint) => ({ endpoint, origin }))] },
+  held
+})
 
 /**
  * The endpoints that count as served: those at full weight, the operator's

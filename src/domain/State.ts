@@ -77,6 +77,12 @@ export interface Refused {
   readonly reason: string
 }
 
+/** Something that is to be served and cannot be yet. */
+export interface Pending extends Refused {
+  /** Its endpoint could not be found out, so that any endpoint that is served now may be its own. */
+  readonly isUnknown: boolean
+}
+
 /** An endpoint that the orchestrator still names and no longer vouches for. To the plan it is one that is not wanted. */
 export interface Leaving extends Wanted {
   /** Worded to follow the origin: `is in Standby`. */
@@ -89,7 +95,7 @@ export interface DesiredState {
   readonly wanted: ReadonlyArray<Wanted>
   readonly refused: ReadonlyArray<Refused>
   /** To be served as soon as it has what it lacks, and looked at again soon. Reasons follow the origin. */
-  readonly pending: ReadonlyArray<Refused>
+  readonly pending: ReadonlyArray<Pending>
   /** None of them is wanted too. */
   readonly leaving: ReadonlyArray<Leaving>
 }

@@ -34,6 +34,7 @@ export interface Member {
 /** - `leaving`: gets no new request, and ends those that it has. - `ignored`: as if it were not named. */
 export type Membership = "served" | "leaving" | "ignored"
 
+/** What a member is, by the table above. */
 export const of = ({ health, lifecycle }: Pick<Member, "health" | "lifecycle">): Membership => {
   if (lifecycle === "InService") return health.toLowerCase() === "healthy" ? "served" : "leaving"
   const [state] = lifecycle.split(":")

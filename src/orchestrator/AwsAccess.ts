@@ -1,6 +1,7 @@
 /** How one AWS account is reached in one region. */
 import type { Redacted } from "effect"
 
+/** What `[AWS]` says of the way there. */
 export interface AwsAccess {
   /** `eu-central-1`. */
   readonly region: string

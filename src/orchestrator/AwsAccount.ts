@@ -7,7 +7,7 @@
  * one is due after the interval, with jitter so that a fleet of ep2 does not ask
  * in step, and sooner while an instance lacks what it needs.
  */
-import { Clock, Deferred, Duration, Effect, Fiber, Random, Result } from "effect"
+import { Clock, Deferred, Duration, Effect, Random, Result } from "effect"
 import * as AsgMembership from "./AsgMembership.ts"
 import type { AwsApi } from "./AwsApi.ts"
 import type { FetchError } from "./Fetcher.ts"
@@ -19,10 +19,21 @@ export interface Asked {
   readonly ipType: InstanceAddresses.IpType
 }
 
+/** What a poll found. */
 export interface Snapshot {
   /** Those that exist, by name. */
   readonly groups: ReadonlyMap<string, AsgMembership.Group>
+  /** Members that were named by an earlier poll and are no longer, for as long as they may still be served. */
+  readonly departed: ReadonlyArray<Departed>
   readonly addresses: InstanceAddresses.InstanceAddresses
+}
+
+/** A member that its group has no more. */
+export interface Departed {
+  readonly group: string
+  readonly member: AsgMembership.Member
+  /** When that was first seen, in Unix milliseconds. */
+  readonly sinceMillis: number
 }
 
 /** One poll that has ended. */
@@ -32,11 +43,13 @@ export interface Poll {
   readonly result: Result.Result<Snapshot, FetchError>
 }
 
+/** The polls of one account in one region. */
 export interface AwsAccount {
   /**
    * A poll with a number above `seen`: one that has ended less than an interval
    * ago, the one that is under way, or a new one. Interrupting it does not end
-   * the poll, which others may wait for.
+   * the poll, which others may wait for. Ends in a minute or so whatever happens,
+   * since each call does.
    */
   readonly after: (seen: number) => Effect.Effect<Poll>
   /**
@@ -46,8 +59,14 @@ export interface AwsAccount {
   readonly awaitDue: (seen: number) => Effect.Effect<void>
 }
 
-/** The next poll is due after this part of the interval at the least, and the whole of it at the most. */
-const leastOfInterval = 0.8
+/**
+ * The next poll is due after a part of the interval between these, drawn anew each
+ * time. Less than the whole, so that who asks each interval does not come first.
+ */
+const partOfInterval = [0.8, 0.95] as const
+
+/** How long a member that is gone is remembered. Its server drains meanwhile. */
+const departedMillis = 600_000
 
 /** A host's clock that is off by more is said once. AWS refuses signatures that are off by five minutes. */
 const clockTolerance = Duration.minutes(1)
@@ -66,25 +85,32 @@ export const make = Effect.fnUntraced(function* (given: {
   )
 
   let addresses = InstanceAddresses.empty
-  let last: (Poll & { readonly startedAt: number }) | undefined
+  let groupsBefore: ReadonlyMap<string, AsgMembership.Group> = new Map()
+  let departed: ReadonlyArray<Departed> = []
+  let last: (Poll & { readonly endedAt: number }) | undefined
   let dueAt = 0
-  let running: Fiber.Fiber<Poll> | undefined
+  let running: Deferred.Deferred<Poll> | undefined
   let ended = Deferred.makeUnsafe<void>()
   let isClockOff = false
 
   const ask = Effect.fn("AwsAccount.poll")(function* (startedAt: number) {
-    const groups = yield* api.groups(names)
-    const needs = needsOf(groups, typesOf)
+    const found = new Map((yield* api.groups(names)).map((group) => [group.name, group]))
+    // A group that is missing from an answer is an error to who asks for it; its members are not forgotten for that.
+    const groups = new Map([...groupsBefore, ...found])
+    const gone = departedFrom(groupsBefore, groups, departed, startedAt)
+    const needs = needsOf([...groups.values()], gone, typesOf)
     const due = InstanceAddresses.due(addresses, needs, startedAt)
     const instances = due.length === 0 ? [] : yield* api.instances(due)
     addresses = InstanceAddresses.learn(addresses, needs, { asked: due, instances, nowMillis: startedAt })
-    const part = yield* Random.nextBetween(leastOfInterval, 1)
+    groupsBefore = groups
+    departed = gone
+    const part = yield* Random.nextBetween(...partOfInterval)
     dueAt = Math.min(
       startedAt + Math.ceil(Duration.toMillis(interval) * part),
       InstanceAddresses.nextRetry(addresses, needs) ?? Number.POSITIVE_INFINITY
     )
     yield* sayClock
-    return { groups: new Map(groups.map((group) => [group.name, group])), addresses }
+    return { groups: found, departed, addresses }
   })
 
   const sayClock = Effect.gen(function* () {
@@ -103,7 +129,7 @@ export const make = Effect.fnUntraced(function* (given: {
     const startedAt = yield* Clock.currentTimeMillis
     const result = yield* Effect.result(ask(startedAt))
     if (Result.isFailure(result)) dueAt = Number.POSITIVE_INFINITY
-    last = { number: (last?.number ?? 0) + 1, result, startedAt }
+    last = { number: (last?.number ?? 0) + 1, result, endedAt: yield* Clock.currentTimeMillis }
     running = undefined
     Deferred.doneUnsafe(ended, Effect.void)
     ended = Deferred.makeUnsafe<void>()
@@ -113,10 +139,14 @@ export const make = Effect.fnUntraced(function* (given: {
   const after = Effect.fnUntraced(function* (seen: number) {
     const now = yield* Clock.currentTimeMillis
     if (running === undefined && last !== undefined && last.number > seen) {
-      if (now - last.startedAt < Duration.toMillis(interval)) return last
+      if (now - last.endedAt < Duration.toMillis(interval)) return last
     }
-    running ??= yield* Effect.forkIn(poll, scope)
-    return yield* Fiber.join(running)
+    if (running !== undefined) return yield* Deferred.await(running)
+    // Taken before anything else can run, so that there is never a second one.
+    const mine = Deferred.makeUnsafe<Poll>()
+    running = mine
+    yield* Effect.forkIn(Deferred.into(poll, mine), scope)
+    return yield* Deferred.await(mine)
   })
 
   const awaitDue = Effect.fnUntraced(function* (seen: number) {
@@ -131,17 +161,40 @@ export const make = Effect.fnUntraced(function* (given: {
   return { after, awaitDue } satisfies AwsAccount
 })
 
-/** What each instance that is named is needed for. Those that are ignored are not. */
+/** What each instance that is named is needed for. Those that are ignored are not; those that are gone are for the log. */
 const needsOf = (
   groups: ReadonlyArray<AsgMembership.Group>,
+  departed: ReadonlyArray<Departed>,
   typesOf: ReadonlyMap<string, ReadonlyArray<InstanceAddresses.IpType>>
-): ReadonlyMap<string, InstanceAddresses.Need> =>
-  new Map(
-    groups.flatMap(({ members, name }) =>
-      members.flatMap((member): ReadonlyArray<readonly [string, InstanceAddresses.Need]> => {
-        const membership = AsgMembership.of(member)
-        if (membership === "ignored") return []
-        return [[member.id, { types: new Set(typesOf.get(name)), isServed: membership === "served" }]]
-      })
-    )
+): ReadonlyMap<string, InstanceAddresses.Need> => {
+  const leaving = departed.map(({ group, member }): readonly [string, InstanceAddresses.Need] => [
+    member.id,
+    { types: new Set(typesOf.get(group)), isServed: false }
+  ])
+  const named = groups.flatMap(({ members, name }) =>
+    members.flatMap((member): ReadonlyArray<readonly [string, InstanceAddresses.Need]> => {
+      const membership = AsgMembership.of(member)
+      if (membership === "ignored") return []
+      return [[member.id, { types: new Set(typesOf.get(name)), isServed: membership === "served" }]]
+    })
   )
+  return new Map([...leaving, ...named])
+}
+
+/** The members that no group names any more, those of before included as long as they count. */
+const departedFrom = (
+  before: ReadonlyMap<string, AsgMembership.Group>,
+  now: ReadonlyMap<string, AsgMembership.Group>,
+  known: ReadonlyArray<Departed>,
+  nowMillis: number
+): ReadonlyArray<Departed> => {
+  const named = new Set([...now.values()].flatMap(({ members }) => members.map(({ id }) => id)))
+  const fresh = [...before.values()].flatMap(({ members, name }) =>
+    members
+      .filter((member) => AsgMembership.of(member) !== "ignored")
+      .map((member): Departed => ({ group: name, member, sinceMillis: nowMillis }))
+  )
+  return [...known.filter(({ sinceMillis }) => nowMillis - sinceMillis < departedMillis), ...fresh].filter(
+    ({ member }) => !named.has(member.id)
+  )
+}

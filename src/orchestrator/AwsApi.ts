@@ -13,7 +13,7 @@ import {
   paginateDescribeAutoScalingGroups
 } from "@aws-sdk/client-auto-scaling"
 import { EC2Client, paginateDescribeInstances } from "@aws-sdk/client-ec2"
-import { Array as Arr, Clock, Effect, Schema } from "effect"
+import { Array as Arr, Clock, Duration, Effect, Schema } from "effect"
 import type { Group } from "./AsgMembership.ts"
 import type { AwsAccess } from "./AwsAccess.ts"
 import * as AwsCredentials from "./AwsCredentials.ts"
@@ -21,6 +21,7 @@ import * as AwsError from "./AwsError.ts"
 import { FetchError, oneLine } from "./Fetcher.ts"
 import type { Instance } from "./InstanceAddresses.ts"
 
+/** One account in one region, as ep2 asks it. Every call ends within `callTimeout`. */
 export interface AwsApi {
   /**
    * The groups of these names, each with all its instances; a name without a
@@ -37,9 +38,14 @@ export interface AwsApi {
 
 /** Bounds, for tests. */
 export interface Options {
-  /** For one try of one call; the SDK makes three. 10 s. */
+  /** For one try of one call; the SDK makes three. 8 s. */
   readonly requestTimeoutMillis?: number | undefined
+  /** For one call with all of its pages and tries, and the search for credentials before it. 45 s. */
+  readonly callTimeout?: Duration.Duration | undefined
 }
+
+/** A list of more pages than that is one that repeats itself. */
+const maxPages = 1000
 
 /** Source: Auto Scaling API reference, DescribeAutoScalingGroups, `MaxRecords`. */
 const namesPerCall = 100
@@ -49,8 +55,15 @@ const idsPerCall = 200
 
 /** Asks nothing yet. Connections end with the scope. */
 export const make = Effect.fnUntraced(function* (access: AwsAccess, options: Options = {}) {
+  const callTimeout = options.callTimeout ?? Duration.seconds(45)
   let clients = open(access, options)
   yield* Effect.addFinalizer(() => Effect.sync(() => clients.close()))
+
+  // New clients look for their credentials anew, so that mended ones are found without a restart, and what hangs is left.
+  const renew = Effect.sync(() => {
+    clients.close()
+    clients = open(access, options)
+  })
 
   const ask = <A>(
     action: AwsError.Action,
@@ -63,14 +76,19 @@ export const make = Effect.fnUntraced(function* (access: AwsAccess, options: Opt
         catch: (cause) => AwsError.describe(cause, { access, action, nowMillis })
       })
     }).pipe(
-      Effect.tapError(({ reason }) =>
-        Effect.sync(() => {
-          // New clients look for their credentials anew, so that mended ones are found without a restart.
-          if (reason !== "Unauthorized") return
-          clients.close()
-          clients = open(access, options)
-        })
-      )
+      Effect.tapError(({ reason }) => (reason === "Unauthorized" ? renew : Effect.void)),
+      Effect.timeoutOrElse({
+        duration: callTimeout,
+        orElse: () =>
+          Effect.andThen(
+            renew,
+            new FetchError({
+              target: AwsError.targetOf(access),
+              reason: "Unavailable",
+              detail: `no whole answer to ${action} within ${Duration.toSeconds(callTimeout)} s: is AWS slow, does the network drop packets, or does a credential_process hang?`
+            })
+          )
+      })
     )
 
   const groups = (names: ReadonlyArray<string>) =>
@@ -124,7 +142,7 @@ interface Clients {
   readonly close: () => void
 }
 
-const open = (access: AwsAccess, { requestTimeoutMillis = 10_000 }: Options): Clients => {
+const open = (access: AwsAccess, { requestTimeoutMillis = 8000 }: Options): Clients => {
   // The variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY count, as they did for EP2 1.0.
   const agent = { keepAlive: true, maxSockets: 50, proxyEnv: process.env }
   const agents = { http: new http.Agent(agent), https: new https.Agent(agent) }
@@ -138,6 +156,8 @@ const open = (access: AwsAccess, { requestTimeoutMillis = 10_000 }: Options): Cl
     requestHandler: {
       connectionTimeout: 3000,
       requestTimeout: requestTimeoutMillis,
+      // From here on, since a request counts as answered with the first line of the answer.
+      socketTimeout: requestTimeoutMillis,
       throwOnRequestTimeout: true,
       httpAgent: agents.http,
       httpsAgent: agents.https,
@@ -159,7 +179,9 @@ const open = (access: AwsAccess, { requestTimeoutMillis = 10_000 }: Options): Cl
 
 const pagesOf = async <A>(pages: AsyncIterable<A>): Promise<ReadonlyArray<A>> => {
   const all: Array<A> = []
-  for await (const page of pages) all.push(page)
+  for await (const page of pages) {
+    if (all.push(page) > maxPages) throw new Error(`more than ${maxPages} pages`)
+  }
   return all
 }
 

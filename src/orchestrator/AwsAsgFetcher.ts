@@ -5,9 +5,10 @@
  * All backends of one account and region share their calls (`AwsAccount`).
  */
 
+import { createHash } from "node:crypto"
 import { Duration, Effect, Layer, Option, Redacted, Result, type Scope } from "effect"
 import { distance } from "fastest-levenshtein"
-import type { Refused } from "../domain/State.ts"
+import type { Pending } from "../domain/State.ts"
 import * as AsgMembership from "./AsgMembership.ts"
 import { type AwsAccess, nameOf } from "./AwsAccess.ts"
 import * as AwsAccount from "./AwsAccount.ts"
@@ -28,8 +29,6 @@ export interface AwsTarget extends AwsAccess, AwsAccount.Asked {
 
 /** For tests and for unusual networks. */
 export interface Options {
-  /** How long `fetch` waits for a poll, which goes on all the same. 10 s. */
-  readonly patience?: Duration.Duration | undefined
   /** How AWS is asked: by the SDK, which is loaded only then. */
   readonly api?: ((access: AwsAccess) => Effect.Effect<AwsApi, never, Scope.Scope>) | undefined
 }
@@ -51,7 +50,7 @@ export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, Aw
       interval: Duration.millis(Math.min(...backends.map(([, { interval }]) => Duration.toMillis(interval))))
     })
     for (const [backend, target] of backends) {
-      follows.set(backend, makeFollow({ backend, target, api, account, hostNames, options }))
+      follows.set(backend, makeFollow({ backend, target, api, account, hostNames }))
     }
   }
   const followOf = (backend: string) => {
@@ -66,9 +65,12 @@ export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, Aw
   })
 })
 
-// Backends with the same of these are asked for together.
-const accountOf = ({ accessKey, endpointUrl, externalId, profile, region, roleArn }: AwsTarget): string =>
-  JSON.stringify([accessKey && Redacted.value(accessKey.id), endpointUrl, externalId, profile, region, roleArn])
+// Backends with the same of these are asked for together. Of the key there is no more here than tells it from others.
+const accountOf = ({ accessKey, endpointUrl, externalId, profile, region, roleArn }: AwsTarget): string => {
+  const key = accessKey && [accessKey.id, accessKey.secret].map(Redacted.value).join("\n")
+  const digest = key && createHash("sha256").update(key).digest("hex")
+  return JSON.stringify([digest, endpointUrl, externalId, profile, region, roleArn])
+}
 
 const load = (access: AwsAccess) =>
   Effect.promise(() => import("./AwsApi.ts")).pipe(Effect.flatMap((AwsApi) => AwsApi.make(access)))
@@ -84,26 +86,14 @@ const makeFollow = (given: {
   readonly api: AwsApi
   readonly account: AwsAccount.AwsAccount
   readonly hostNames: HostNames.HostNames
-  readonly options: Options
 }): Follow => {
-  const { account, api, backend, hostNames, options, target } = given
-  const patience = options.patience ?? Duration.seconds(10)
+  const { account, api, backend, hostNames, target } = given
   const missingFrom = makeMissing(target, api)
   /** The number of the last poll whose answer was taken. */
   let seen = 0
 
   const fetch = Effect.gen(function* () {
-    const poll = yield* account.after(seen).pipe(
-      Effect.timeoutOrElse({
-        duration: patience,
-        orElse: () =>
-          new FetchError({
-            target: AwsError.targetOf(target),
-            reason: "Unavailable",
-            detail: `no whole answer within ${Duration.toSeconds(patience)} s, and it is still waited for: AWS is slow or throttles, or the network drops packets`
-          })
-      })
-    )
+    const poll = yield* account.after(seen)
     seen = poll.number
     const snapshot = yield* Effect.fromResult(poll.result)
     const missing = target.groups.filter((name) => !snapshot.groups.has(name))
@@ -116,8 +106,12 @@ const makeFollow = (given: {
 
 const namedOf = ({ groups, ipType, port }: AwsTarget, snapshot: AwsAccount.Snapshot): Named => {
   const candidates: Array<Candidate> = []
-  const pending: Array<Refused> = []
+  const pending: Array<Pending> = []
   const leaving: Array<Candidate & { readonly reason: string }> = []
+  const leave = (origin: string, { id }: AsgMembership.Member, reason: string) => {
+    const address = InstanceAddresses.lastAddressOf(snapshot.addresses, id, ipType)
+    if (address !== undefined) leaving.push({ origin, address, port, reason })
+  }
   for (const group of groups.flatMap((name) => snapshot.groups.get(name) ?? [])) {
     for (const member of group.members) {
       const origin = AsgMembership.originOf(group, member)
@@ -125,13 +119,15 @@ const namedOf = ({ groups, ipType, port }: AwsTarget, snapshot: AwsAccount.Snaps
       if (membership === "served") {
         Result.match(InstanceAddresses.addressOf(snapshot.addresses, member.id, ipType), {
           onSuccess: (address) => candidates.push({ origin, address, port }),
-          onFailure: (reason) => pending.push({ origin, reason })
+          onFailure: (lack) => pending.push({ origin, ...lack })
         })
       } else if (membership === "leaving") {
-        const address = InstanceAddresses.lastAddressOf(snapshot.addresses, member.id, ipType)
-        if (address !== undefined) leaving.push({ origin, address, port, reason: AsgMembership.reasonOf(member) })
+        leave(origin, member, AsgMembership.reasonOf(member))
       }
     }
+  }
+  for (const { group: name, member } of snapshot.departed) {
+    if (groups.includes(name)) leave(AsgMembership.originOf({ name }, member), member, "is no longer in the group")
   }
   return { candidates, refused: [], pending, leaving }
 }
@@ -141,9 +137,11 @@ const makeMissing = (target: AwsTarget, api: AwsApi) => {
   const hints = new Map<string, string>()
   return Effect.fnUntraced(function* (missing: ReadonlyArray<string>) {
     const names = missing.map((name) => JSON.stringify(oneLine(name))).join(", ")
-    const known = hints.get(names)
-    const hint = known ?? hintOf(missing, yield* Effect.option(api.someNames))
-    hints.set(names, hint)
+    const asked = hints.has(names)
+      ? Option.none()
+      : yield* api.someNames.pipe(Effect.timeout(hintTimeout), Effect.option)
+    if (Option.isSome(asked)) hints.set(names, hintOf(missing, asked.value))
+    const hint = hints.get(names) ?? "which ones there are could not be found out"
     return yield* new FetchError({
       target: `Auto Scaling group ${names} in ${nameOf(target)}`,
       reason: "TargetMissing",
@@ -152,17 +150,18 @@ const makeMissing = (target: AwsTarget, api: AwsApi) => {
   })
 }
 
-const hintOf = (missing: ReadonlyArray<string>, present: Option.Option<ReadonlyArray<string>>): string => {
-  if (Option.isNone(present)) return "which ones there are could not be found out"
-  if (present.value.length === 0) return "this region of the account has none at all"
+const hintTimeout = Duration.seconds(5)
+
+const hintOf = (missing: ReadonlyArray<string>, present: ReadonlyArray<string>): string => {
+  if (present.length === 0) return "this region of the account has none at all"
   const shown = (name: string) => JSON.stringify(oneLine(name))
   const close = missing.flatMap((name) => {
-    const [best] = present.value
+    const [best] = present
       .map((one) => ({ one, steps: distance(name.toLowerCase(), one.toLowerCase()) }))
       .sort((a, b) => a.steps - b.steps)
     return best !== undefined && best.steps <= Math.max(2, name.length / 4) ? [shown(best.one)] : []
   })
   if (close.length > 0) return `did you mean ${close.join(", ")}?`
-  const some = present.value.slice(0, 5).map(shown).join(", ")
-  return present.value.length > 5 ? `there are ${some} and others` : `there are ${some}`
+  const some = present.slice(0, 5).map(shown).join(", ")
+  return present.length > 5 ? `there are ${some} and others` : `there are ${some}`
 }

@@ -47,7 +47,7 @@ const baseOf = ({ accessKey, profile }: AwsAccess, clientConfig: Readonly<Record
     return async () => ({ accessKeyId: Redacted.value(id), secretAccessKey: Redacted.value(secret) })
   }
   // Files are read anew each time a provider is made, so that keys can be changed while ep2 runs.
-  const options = { clientConfig, logger: quiet, ignoreCache: true }
+  const options = { clientConfig, logger: quiet, ignoreCache: true, ec2MetadataV1Disabled: true }
   // Not the chain: where the profile gives nothing, it would go on to what the operator did not name.
   return profile === undefined ? fromNodeProviderChain(options) : fromIni({ ...options, profile })
 }

@@ -12,13 +12,14 @@
  * Source: EC2 API reference, "Error codes"; Auto Scaling API reference, "Common
  * errors"; STS API reference, AssumeRole.
  */
+import { Redacted } from "effect"
 import { type AwsAccess, nameOf } from "./AwsAccess.ts"
 import { FetchError, oneLine } from "./Fetcher.ts"
 
 /** The IAM action of a call. All that ep2 needs is listed here. */
 export type Action = "autoscaling:DescribeAutoScalingGroups" | "ec2:DescribeInstances" | "sts:AssumeRole"
 
-/** Turns what the SDK rejected with into an error of ours. Never shows a credential. */
+/** Turns what the SDK rejected with into an error of ours, in one line that shows no credential. */
 export const describe = (
   cause: unknown,
   asked: { readonly access: AwsAccess; readonly action: Action; readonly nowMillis: number }
@@ -33,7 +34,15 @@ export const describe = (
     isCredentials: error.name === "CredentialsError",
     clockOffMillis: clockOff(step, nowMillis)
   })
-  return new FetchError({ target: targetOf(access), reason, detail, cause })
+  return new FetchError({ target: targetOf(access), reason, detail: withoutKeys(detail, access) })
+}
+
+// AWS quotes the header of a request that it cannot read, with the secret in it where the two parts are mixed up.
+const withoutKeys = (text: string, { accessKey }: AwsAccess): string => {
+  const keys = accessKey === undefined ? [] : [accessKey.id, accessKey.secret].map(Redacted.value)
+  return keys
+    .reduce((shown, key) => shown.replaceAll(key, "…"), text)
+    .replaceAll(/Credential=[^\s,"']+/g, "Credential=…")
 }
 
 /** The target of errors that are about all groups of a region. */
@@ -65,14 +74,15 @@ const judge = (error: SdkError, about: Circumstances): Verdict => {
       detail: `${action} is asked too often in this account, by whomever (${said}): ep2 slows down by itself; if it stays so, raise sleep_before_next_run`
     }
   }
-  if (isAboutIdentity(code) && isSkewed(about.clockOffMillis)) {
+  if (isAboutTime(code) && isSkewed(about.clockOffMillis)) {
     return unauthorized(
-      `the clock of this host is ${seconds(about.clockOffMillis)}, so AWS refuses the signature (${said}): set the clock, and see to NTP`
+      `the clock of this host is ${minutes(about.clockOffMillis)}, so AWS refuses the signature (${code}): set the clock, and see to NTP`
     )
   }
   if (skew.has(code) || (code === "SignatureDoesNotMatch" && /expired|not yet current/i.test(error.message))) {
-    return unauthorized(`AWS refuses the time of the signature (${said}): is the clock of this host right? see to NTP`)
+    return unauthorized(`AWS refuses the time of the signature (${code}): is the clock of this host right? see to NTP`)
   }
+  if (isCredentials && action !== "sts:AssumeRole") return noCredentials(error, access)
   if (expired.has(code)) {
     return unauthorized(`the credentials have expired (${said}): ${whose(access)}`)
   }
@@ -88,7 +98,6 @@ const judge = (error: SdkError, about: Circumstances): Verdict => {
   if (code === "OptInRequired") {
     return unauthorized(`the account may not use this region (${said}): enable it, or see region_name`)
   }
-  if (isCredentials && status === undefined) return unauthorized(`no credentials: ${error.message}: ${whose(access)}`)
   if (status !== undefined && status >= 500) {
     return { reason: "Unavailable", detail: `AWS answers ${said}: ep2 asks again` }
   }
@@ -99,6 +108,23 @@ const judge = (error: SdkError, about: Circumstances): Verdict => {
     }
   }
   return { reason: "BadResponse", detail: `AWS answers ${action} with ${said}: ${whoAnswers(access)}` }
+}
+
+/** What went wrong while credentials were looked for, where it was AWS that said no, or nobody. */
+const noCredentials = (error: SdkError, access: AwsAccess): Verdict => {
+  const { code, message, status } = error
+  if (status !== undefined && status >= 500) {
+    return { reason: "Unavailable", detail: `no credentials: AWS answers ${saidBy(error)}: ep2 asks again` }
+  }
+  if (denied.has(code)) {
+    return unauthorized(
+      `no credentials: a role may not be assumed (${saidBy(error)}): its trust policy has to name the caller; ${whose(access)}`
+    )
+  }
+  // A command line may have a secret in it.
+  const words =
+    status !== undefined ? saidBy(error) : /^Command failed: /.test(message) ? "its credential_process failed" : message
+  return unauthorized(`no credentials: ${words}: ${whose(access)}`)
 }
 
 const unauthorized = (detail: string): Verdict => ({ reason: "Unauthorized", detail })
@@ -130,15 +156,16 @@ const unknownKey = new Set([
   "PendingVerification"
 ])
 
-const isAboutIdentity = (code: string): boolean =>
-  code === "SignatureDoesNotMatch" || skew.has(code) || expired.has(code) || code === "AuthFailure"
+const isAboutTime = (code: string): boolean =>
+  code === "SignatureDoesNotMatch" || skew.has(code) || code === "RequestExpired" || code === "AuthFailure"
 
 /** AWS takes signatures that are up to five minutes old. Source: Signature Version 4, "Troubleshooting". */
 const isSkewed = (offMillis: number | undefined): offMillis is number =>
   offMillis !== undefined && Math.abs(offMillis) >= 240_000
 
-const seconds = (offMillis: number): string =>
-  `${Math.round(Math.abs(offMillis) / 1000)} s ${offMillis > 0 ? "ahead of" : "behind"} AWS's`
+// In minutes, so that the same trouble is the same line with each try.
+const minutes = (offMillis: number): string =>
+  `${Math.round(Math.abs(offMillis) / 60_000)} minutes ${offMillis > 0 ? "ahead of" : "behind"} AWS's`
 
 const whose = ({ accessKey, profile }: AwsAccess): string => {
   if (accessKey !== undefined) return "see aws_access_key_id and aws_secret_access_key"
@@ -165,7 +192,7 @@ const networkOf = ({ code, message, name }: SdkError, access: AwsAccess): string
   // The SDK calls some cut connections a TimeoutError, so the code goes first.
   switch (code) {
     case "ECONNREFUSED":
-      return `connection refused by ${at} (${message}): ${see}`
+      return `connection refused by ${at} (${message || code}): ${see}`
     case "ECONNRESET":
     case "EPIPE":
     case "ECONNABORTED":
@@ -224,10 +251,16 @@ const textOf = (of: unknown, key: string): string | undefined => {
   return typeof value === "string" ? value : undefined
 }
 
+/** AWS's code and words, without what differs from try to try. */
 const saidBy = ({ code, message, status }: SdkError): string => {
-  const words = message === code || message === "" || message === "Unknown" ? "" : ` ${JSON.stringify(message)}`
+  const plain = code === "IncompleteSignature" ? "" : message.replaceAll(changing, "…")
+  const words = plain === code || plain === "" || plain === "Unknown" ? "" : ` ${JSON.stringify(plain)}`
   return code === "Unknown" && status !== undefined ? `status ${status}` : `${code}${words}`
 }
+
+/** Times, request ids, and what EC2 wraps a refusal in. */
+const changing =
+  /\d{4}-?\d\d-?\d\dT[\d:.]+Z?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=authorization failure message: )\S+/gi
 
 const clockOff = ({ date }: SdkError, nowMillis: number): number | undefined => {
   const theirs = date === undefined ? Number.NaN : Date.parse(date)

@@ -21,6 +21,7 @@ import {
   endpointKey,
   isPort,
   type Leaving,
+  type Pending,
   type Refused,
   type Wanted
 } from "../domain/State.ts"
@@ -42,7 +43,7 @@ export interface Named {
   /** What the source's own rules refuse. */
   readonly refused: ReadonlyArray<Refused>
   /** What the source will vouch for once it has what it lacks. */
-  readonly pending?: ReadonlyArray<Refused>
+  readonly pending?: ReadonlyArray<Pending>
   /** What the source names and no longer vouches for; addresses only, no host names. */
   readonly leaving?: ReadonlyArray<Candidate & { readonly reason: string }>
 }
@@ -100,7 +101,7 @@ export const vet = Effect.fnUntraced(function* (
     backend: options.backend,
     wanted: [...wanted.values()],
     refused: refused.sort(byOrigin),
-    pending: (named.pending ?? []).map(({ origin, reason }) => ({ origin: oneLine(origin), reason })).sort(byOrigin),
+    pending: (named.pending ?? []).map((one) => ({ ...one, origin: oneLine(one.origin) })).sort(byOrigin),
     leaving: [...leaving.values()]
   } satisfies DesiredState
 })

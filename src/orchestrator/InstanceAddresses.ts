@@ -8,11 +8,13 @@
  * | EC2 does not know it, it does not run, or it has no address of the kind that is wanted | after 1 s, 2 s, 4 s … up to a minute |
  * | served at a public or IPv6 address, which can move | each 3 minutes |
  * | served at a private address, which is its own for life | never again |
+ * | to be served again after it was leaving, at an address that can move | at once |
  * | leaving | once, for the log |
  * | in no group any more | forgotten |
  *
- * An instance that was known and that EC2 leaves out of an answer keeps what was
- * known of it: EC2's answers are eventually consistent.
+ * EC2's answers are eventually consistent: an instance that it leaves out of an
+ * answer keeps what was known of it, and so does, for one answer, a running one
+ * whose address it leaves out.
  *
  * Pure. Source: Amazon EC2 user guide, "Amazon EC2 instance IP addressing", and
  * EC2 API reference, "Eventual consistency".
@@ -40,14 +42,17 @@ export interface Need {
 
 interface Known {
   readonly instance: Instance | undefined
+  readonly wasServed: boolean
   /** How often in a row something was lacking. */
   readonly misses: number
-  /** Unix milliseconds; `undefined`: never. */
-  readonly askAgainAt: number | undefined
+  /** Unix milliseconds. */
+  readonly askAgainAt: number
 }
 
+/** What is known of each instance, by id. */
 export type InstanceAddresses = ReadonlyMap<string, Known>
 
+/** Of none. */
 export const empty: InstanceAddresses = new Map()
 
 const refreshMillis = 180_000
@@ -73,8 +78,8 @@ export const nextRetry = (known: InstanceAddresses, needs: ReadonlyMap<string, N
   let soonest: number | undefined
   for (const [id, need] of needs) {
     const one = known.get(id)
-    if (one === undefined || !need.isServed || !isLacking(one.instance, need)) continue
-    soonest = Math.min(soonest ?? Number.POSITIVE_INFINITY, one.askAgainAt ?? Number.POSITIVE_INFINITY)
+    if (one === undefined || !need.isServed || (one.misses === 0 && !isLacking(one.instance, need))) continue
+    soonest = Math.min(soonest ?? Number.POSITIVE_INFINITY, one.askAgainAt)
   }
   return soonest
 }
@@ -95,24 +100,33 @@ export const learn = (
   for (const [id, need] of needs) {
     const before = known.get(id)
     if (!asked.has(id)) {
-      if (before !== undefined) next.set(id, before)
+      if (before !== undefined) next.set(id, { ...before, wasServed: need.isServed })
       continue
     }
-    const instance = found.get(id) ?? before?.instance
-    const misses = isLacking(instance, need) ? (before?.misses ?? 0) + 1 : 0
+    const misses = isLacking(found.get(id) ?? before?.instance, need) ? (before?.misses ?? 0) + 1 : 0
+    const instance = misses === 1 ? withKnown(found.get(id), before?.instance) : (found.get(id) ?? before?.instance)
     const wait = misses === 0 ? refreshMillis : Math.min(firstRetryMillis * 2 ** (misses - 1), lastRetryMillis)
-    next.set(id, { instance, misses, askAgainAt: answer.nowMillis + wait })
+    next.set(id, { instance, misses, askAgainAt: answer.nowMillis + wait, wasServed: need.isServed })
   }
   return next
 }
 
-/** The address of an instance, or why it has none yet, worded to follow its name. */
-export const addressOf = (known: InstanceAddresses, id: string, type: IpType): Result.Result<string, string> => {
+/** Why an instance has no address to serve. */
+export interface Lack {
+  /** Worded to follow its name. */
+  readonly reason: string
+  /** EC2 said nothing of it, so that it may well have one and be served at it. */
+  readonly isUnknown: boolean
+}
+
+/** The address of an instance, or why it has none yet. */
+export const addressOf = (known: InstanceAddresses, id: string, type: IpType): Result.Result<string, Lack> => {
+  const lack = (reason: string, isUnknown = false) => Result.fail({ reason, isUnknown })
   const instance = known.get(id)?.instance
-  if (instance === undefined) return Result.fail("is not known to EC2 yet")
-  if (instance.state !== "running") return Result.fail(`is ${instance.state}, as EC2 says`)
+  if (instance === undefined) return lack("is not known to EC2 yet", true)
+  if (instance.state !== "running") return lack(`is ${instance.state}, as EC2 says`)
   const address = instance[type]
-  return address === undefined ? Result.fail(lacks[type]) : Result.succeed(address)
+  return address === undefined ? lack(lacks[type]) : Result.succeed(address)
 }
 
 /** The address that an instance has or had, whatever became of it; `undefined` where it was never known. */
@@ -125,11 +139,24 @@ const lacks: Readonly<Record<IpType, string>> = {
   ipv6: "has no IPv6 address yet; if its subnet gives none, set ip_type = private"
 }
 
+/** What was just found, with the addresses of before where it has none and runs all the same. */
+const withKnown = (found: Instance | undefined, before: Instance | undefined): Instance | undefined => {
+  if (found === undefined || before === undefined) return found ?? before
+  if (found.state !== "running") return found
+  return {
+    ...found,
+    private: found.private ?? before.private,
+    public: found.public ?? before.public,
+    ipv6: found.ipv6 ?? before.ipv6
+  }
+}
+
 const isLacking = (instance: Instance | undefined, { types }: Need): boolean =>
   instance?.state !== "running" || [...types].some((type) => instance[type] === undefined)
 
-const isDue = ({ askAgainAt, instance }: Known, need: Need, nowMillis: number): boolean => {
-  if (isLacking(instance, need)) return askAgainAt === undefined || askAgainAt <= nowMillis
+const isDue = ({ askAgainAt, instance, misses, wasServed }: Known, need: Need, nowMillis: number): boolean => {
+  const isTime = askAgainAt <= nowMillis
+  if (misses > 0 || isLacking(instance, need)) return isTime
   const canMove = need.types.has("public") || need.types.has("ipv6")
-  return canMove && (askAgainAt === undefined || askAgainAt <= nowMillis)
+  return canMove && (isTime || !wasServed)
 }

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Layer, Queue, Ref } from "effect"
+import { Duration, Effect, Layer, Logger, Queue, Ref } from "effect"
 import { TestClock } from "effect/testing"
 import { ConfigWriter } from "../../src/controller/ConfigWriter.ts"
 import * as Controller from "../../src/controller/Controller.ts"
-import { type Outcome, type PassError, Reconciler } from "../../src/controller/Reconciler.ts"
+import { type Outcome, Reconciler } from "../../src/controller/Reconciler.ts"
 import * as Plan from "../../src/domain/Plan.ts"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import { SocketError } from "../../src/haproxy/HaproxySocket.ts"
@@ -17,22 +17,34 @@ const closed = new SocketError({ socket: "/s", reason: "Closed", detail: "closed
 
 type Answer = Partial<Omit<Outcome, "plan">> & { readonly isMoving?: boolean }
 
-/** The loop with passes that answer as they are told; what is asked of them is recorded. */
-const makeLoop = Effect.fnUntraced(function* (answer: (pass: number) => Answer) {
-  const passes = yield* Ref.make<ReadonlyArray<{ readonly fetch: boolean }>>([])
+/** The loop with passes and a source that answer as they are told; what is asked of them is counted. */
+const makeLoop = Effect.fnUntraced(function* (
+  options: {
+    readonly pass?: (pass: number) => Answer
+    /** What an ask of the source fails with. */
+    readonly source?: (ask: number) => FetchError | undefined
+    /** How long each ask takes. */
+    readonly askMillis?: number
+  } = {}
+) {
+  const passes = yield* Ref.make(0)
+  const asks = yield* Ref.make(0)
   const changes = yield* Queue.unbounded<void>()
   const pid = yield* Ref.make(1)
+  const lines: Array<string> = []
   const reconciler = Layer.mock(Reconciler, {
-    pass: (backend, how) =>
-      Ref.updateAndGet(passes, (before) => [...before, how]).pipe(
-        Effect.map(({ length }) => {
-          const {
-            errors = [],
-            hasActed = false,
-            hasFetched = how.fetch && errors.length === 0,
-            isMoving = false
-          } = answer(length)
-          return { plan: { ...Plan.none(backend), isMoving }, hasActed, hasFetched, errors }
+    fetch: () =>
+      Effect.gen(function* () {
+        yield* Effect.sleep(options.askMillis ?? 0)
+        const ask = yield* Ref.updateAndGet(asks, (before) => before + 1)
+        const error = options.source?.(ask)
+        if (error !== undefined) return yield* error
+      }),
+    pass: (backend) =>
+      Ref.updateAndGet(passes, (before) => before + 1).pipe(
+        Effect.map((count) => {
+          const { errors = [], hasActed = false, isMoving = false } = options.pass?.(count) ?? {}
+          return { plan: { ...Plan.none(backend), isMoving }, hasActed, errors }
         })
       )
   })
@@ -44,132 +56,183 @@ const makeLoop = Effect.fnUntraced(function* (answer: (pass: number) => Answer) 
       identify: (socket) => Effect.map(Ref.get(pid), (now) => ({ socket, pid: now, mark: undefined }))
     })
   )
+  const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+    if (logLevel !== "Debug") lines.push(`${logLevel} ${message}`)
+  })
   yield* Controller.run([{ name: "web", interval: Duration.seconds(5) }]).pipe(
-    Effect.provide(Layer.merge(reconciler, edges)),
+    Effect.provide(Layer.mergeAll(reconciler, edges, Logger.layer([logger]))),
     Effect.forkChild
   )
-  const count = Effect.map(Ref.get(passes), ({ length }) => length)
   return {
     passes: Ref.get(passes),
-    count,
+    asks: Ref.get(asks),
+    lines,
     change: Queue.offer(changes, undefined),
     restartAs: (next: number) => Ref.set(pid, next)
   }
 })
 
 describe("Controller.run", () => {
-  it.effect("makes a pass at once and then one per interval, asking the source each time", () =>
+  it.effect("asks the source at once and then each interval, with a pass after each answer and no other", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop(() => ({}))
+      const loop = yield* makeLoop()
 
       yield* TestClock.adjust("14 seconds")
 
-      assert.deepStrictEqual(yield* loop.passes, [{ fetch: true }, { fetch: true }, { fetch: true }])
+      // The first pass does not wait for the source.
+      assert.deepStrictEqual([yield* loop.asks, yield* loop.passes], [3, 4])
     })
   )
 
   it.effect("asks the source again as soon as it says that something changed", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop(() => ({}))
+      const loop = yield* makeLoop()
       yield* TestClock.adjust("1 second")
+      const before = yield* loop.passes
 
       yield* loop.change
       yield* TestClock.adjust("1 millis")
 
-      assert.deepStrictEqual(yield* loop.passes, [{ fetch: true }, { fetch: true }])
+      assert.deepStrictEqual([yield* loop.asks, (yield* loop.passes) - before], [2, 1])
     })
   )
 
   it.effect("watches the source also after an answer that was useless, so that its mend is noticed at once", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop((pass) => (pass === 1 ? { errors: [malformed] } : {}))
+      const loop = yield* makeLoop({ source: (ask) => (ask === 1 ? malformed : undefined) })
       yield* TestClock.adjust("1 second")
-      assert.strictEqual(yield* loop.count, 1)
+      assert.strictEqual(yield* loop.asks, 1)
 
       yield* loop.change
       yield* TestClock.adjust("1 millis")
 
-      assert.strictEqual(yield* loop.count, 2)
+      assert.strictEqual(yield* loop.asks, 2)
+    })
+  )
+
+  it.effect("makes passes beside a source that takes its time", () =>
+    Effect.gen(function* () {
+      const loop = yield* makeLoop({ askMillis: 3_600_000, pass: (pass) => ({ isMoving: pass < 5 }) })
+
+      yield* TestClock.adjust("30 seconds")
+
+      assert.isAtLeast(yield* loop.passes, 9)
+      assert.strictEqual(yield* loop.asks, 0)
     })
   )
 
   it.effect("makes a pass within a second of a HAProxy that took another's place, without asking the source", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop(() => ({}))
+      const loop = yield* makeLoop()
       yield* TestClock.adjust("1500 millis")
+      const before = yield* loop.passes
 
       yield* loop.restartAs(2)
       yield* TestClock.adjust("1 second")
 
-      assert.deepStrictEqual(yield* loop.passes, [{ fetch: true }, { fetch: false }])
+      assert.deepStrictEqual([yield* loop.asks, (yield* loop.passes) - before], [1, 1])
     })
   )
 
   it.effect("looks four times a second while something is moving, without asking the source", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop((pass) => ({ isMoving: pass < 5 }))
+      const loop = yield* makeLoop({ pass: (pass) => ({ isMoving: pass < 6 }) })
 
       yield* TestClock.adjust("3 seconds")
 
-      assert.deepStrictEqual(
-        (yield* loop.passes).map(({ fetch }) => fetch),
-        [true, false, false, false, false]
-      )
+      assert.deepStrictEqual([yield* loop.asks, yield* loop.passes], [1, 6])
     })
   )
 
   it.effect("looks at once at what a pass did, but not for ever", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop(() => ({ hasActed: true, isMoving: true }))
+      const loop = yield* makeLoop({ pass: () => ({ hasActed: true, isMoving: true }) })
 
       yield* TestClock.adjust("200 millis")
 
-      assert.strictEqual(yield* loop.count, 9)
+      assert.isAtMost(yield* loop.passes, 10)
+      assert.isAtLeast(yield* loop.passes, 9)
     })
   )
 
-  it.effect.each([
-    { what: "a source that does not answer", errors: [unavailable] },
-    { what: "a socket that broke", errors: [closed] }
-  ])("tries $what again soon, then ever later, up to a minute", ({ errors }) =>
+  it.effect("asks a source that does not answer again soon, then ever less often, up to a minute", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop(() => ({ errors }))
+      const loop = yield* makeLoop({ source: () => unavailable })
       yield* TestClock.adjust("3 seconds")
-      const early = yield* loop.count
+      const early = yield* loop.asks
+      assert.isTrue(early >= 3 && early <= 6, `${early} asks in the first 3 s`)
+
+      yield* TestClock.adjust("10 minutes")
+      const before = yield* loop.asks
+      yield* TestClock.adjust("10 minutes")
+      const later = (yield* loop.asks) - before
+
+      assert.isTrue(later >= 8 && later <= 14, `${later} asks in 10 minutes`)
+      assert.isAtLeast(yield* loop.passes, 200)
+    })
+  )
+
+  it.effect("tries a socket that broke again soon, then ever later, up to a minute", () =>
+    Effect.gen(function* () {
+      // Answers wake the passes too, so there are none here.
+      const loop = yield* makeLoop({ askMillis: 100_000_000, pass: () => ({ errors: [closed] }) })
+      yield* TestClock.adjust("3 seconds")
+      const early = yield* loop.passes
       assert.isTrue(early >= 3 && early <= 6, `${early} passes in the first 3 s`)
 
       yield* TestClock.adjust("10 minutes")
-      const before = yield* loop.count
+      const before = yield* loop.passes
       yield* TestClock.adjust("10 minutes")
-      const later = (yield* loop.count) - before
+      const later = (yield* loop.passes) - before
 
       assert.isTrue(later >= 8 && later <= 14, `${later} passes in 10 minutes`)
     })
   )
 
-  it.effect.each([
-    { what: "a refused command", errors: [rejected] },
-    { what: "an answer that is no answer", errors: [malformed] }
-  ])("waits its interval after $what", ({ errors }) =>
+  it.effect("waits its interval after a refused command, and after an answer that is no answer", () =>
     Effect.gen(function* () {
-      const loop = yield* makeLoop(() => ({ errors, isMoving: true, hasActed: true }))
+      const refused = yield* makeLoop({
+        askMillis: 100_000_000,
+        pass: () => ({ errors: [rejected], isMoving: true, hasActed: true })
+      })
+      const useless = yield* makeLoop({ source: () => malformed })
 
       yield* TestClock.adjust("14 seconds")
 
-      assert.strictEqual(yield* loop.count, 3)
+      assert.deepStrictEqual([yield* refused.passes, yield* useless.asks], [3, 3])
     })
   )
 
   it.effect("is not driven into a busy loop by a source that keeps saying that it changed and then fails", () =>
     Effect.gen(function* () {
-      const errors: ReadonlyArray<PassError> = [malformed]
-      const loop = yield* makeLoop(() => ({ errors }))
+      const loop = yield* makeLoop({ source: () => malformed })
       for (let change = 0; change < 100; change++) yield* loop.change
 
       yield* TestClock.adjust("1 second")
 
-      assert.isAtMost(yield* loop.count, 11)
+      assert.isAtMost(yield* loop.asks, 11)
+      assert.isAtMost(yield* loop.passes, 12)
     })
+  )
+
+  it.effect(
+    "says once that the source fails, whatever its words are, once more when it is another trouble, and its end",
+    () =>
+      Effect.gen(function* () {
+        const slow = (ask: number) =>
+          new FetchError({ target: "source", reason: "Unavailable", detail: `no answer in ${ask} s` })
+        const loop = yield* makeLoop({
+          source: (ask) => (ask < 4 ? slow(ask) : ask < 6 ? malformed : undefined)
+        })
+
+        yield* TestClock.adjust("1 minute")
+
+        assert.deepStrictEqual(loop.lines, [
+          "Warn source: no answer in 1 s",
+          "Warn source: no JSON",
+          "Info the source answers again: source"
+        ])
+      })
   )
 })
 

@@ -145,7 +145,7 @@ describe("what is said of a change", () => {
 describe("what is not there yet", () => {
   it.effect("is said once, and once more when it is over, and is no warning", () =>
     Effect.gen(function* () {
-      const pending = [{ origin: "i-1 in web (eu-central-1a)", reason: "is not known to EC2 yet" }]
+      const pending = [{ origin: "i-1 in web (eu-central-1a)", reason: "is not known to EC2 yet", isUnknown: true }]
       const lines = yield* logged(
         Effect.gen(function* () {
           const notices = yield* Report.makeNotices

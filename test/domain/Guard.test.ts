@@ -55,6 +55,24 @@ describe("Guard.judge, row by row", () => {
     assert.deepStrictEqual(held, [endpoints.a, endpoints.b])
   })
 
+  it("holds what may be an instance whose address is not known yet, and lets go of what the source says is leaving", () => {
+    const pending = [{ origin: "i-1", reason: "is not known yet", isUnknown: true }]
+    const leaving = [{ endpoint: endpoints.c, origin: "i-3", reason: "is in Standby" }]
+    const served = [endpoints.a, endpoints.b, endpoints.c]
+
+    const { desired, held } = Guard.judge({ ...answer("b"), pending, leaving }, served, { allowEmpty: true })
+    const known = Guard.judge({ ...answer("b"), leaving }, served, { allowEmpty: true })
+    const nameless = pending.map((one) => ({ ...one, isUnknown: false }))
+    const withoutAddress = Guard.judge({ ...answer("b"), pending: nameless }, served, { allowEmpty: true })
+
+    assert.deepStrictEqual(held, [endpoints.a])
+    assert.sameDeepMembers(
+      desired.wanted.map(({ endpoint }) => endpoint),
+      [endpoints.a, endpoints.b]
+    )
+    assert.deepStrictEqual([known.held, withoutAddress.held], [[], []])
+  })
+
   it("keeps what was refused in the report of a held answer", () => {
     const refused = [{ origin: "web-1", reason: "0.0.0.0 is the unspecified address" }]
 

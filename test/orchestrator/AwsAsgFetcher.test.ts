@@ -78,6 +78,11 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher", (it) => 
             endpoint: { address: unhealthy!.address, port: 80 },
             origin: `${unhealthy!.id} in leaves (eu-central-1a)`,
             reason: "is Unhealthy"
+          },
+          {
+            endpoint: { address: detached!.address, port: 80 },
+            origin: `${detached!.id} in leaves (eu-central-1a)`,
+            reason: "is no longer in the group"
           }
         ]
       )
@@ -113,7 +118,8 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher", (it) => 
       assert.deepEqual((yield* state).pending, [
         {
           origin: `${hidden!.id} in hidden (eu-central-1a)`,
-          reason: "has no public address yet; if its subnet gives none, set ip_type = private"
+          reason: "has no public address yet; if its subnet gives none, set ip_type = private",
+          isUnknown: false
         }
       ])
     })
@@ -260,7 +266,7 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher", (it) => 
         [other!.address]
       )
       assert.deepEqual(desired.pending, [
-        { origin: `${early!.id} in early (eu-central-1a)`, reason: "is not known to EC2 yet" }
+        { origin: `${early!.id} in early (eu-central-1a)`, reason: "is not known to EC2 yet", isUnknown: true }
       ])
       assert.deepEqual(yield* fetch, [`${early!.address}:80`, `${other!.address}:80`].sort())
       assert.deepEqual(calls(), [groupsCall, instancesCall, groupsCall, instancesCall])

@@ -41,8 +41,14 @@ export const start = Effect.fnUntraced(function* (
   const moto = yield* MotoServer
   const proxy = yield* FaultProxy.make(moto)
   const target = targetOf(`http://127.0.0.1:${proxy.port}`, some)
+  let api: AwsApi.AwsApi | undefined
   const fetcher = yield* AwsAsgFetcher.make(new Map([["app", target]]), {
-    api: (access) => AwsApi.make(access, options),
+    api: (access) =>
+      Effect.tap(AwsApi.make(access, options), (made) =>
+        Effect.sync(() => {
+          api = made
+        })
+      ),
     ...options
   })
   const state = fetcher.fetch("app")
@@ -54,6 +60,7 @@ export const start = Effect.fnUntraced(function* (
     /** The endpoints, in order. */
     fetch: Effect.map(state, ({ wanted }) => wanted.map(({ endpoint }) => endpointKey(endpoint)).sort()),
     awaitChange: fetcher.awaitChange("app"),
+    api: () => api!,
     /** The API calls so far, by name. */
     calls: () => proxy.seen().map(actionOf)
   }

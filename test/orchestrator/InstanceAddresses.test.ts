@@ -32,7 +32,15 @@ const makeBook = (needs: Readonly<Record<string, InstanceAddresses.Need>>) => {
     },
     needs: all,
     address: (id: string, type: InstanceAddresses.IpType = "private") =>
-      Result.merge(InstanceAddresses.addressOf(known, id, type)),
+      Result.match(InstanceAddresses.addressOf(known, id, type), {
+        onSuccess: (address) => address,
+        onFailure: ({ reason }) => reason
+      }),
+    isUnknown: (id: string) =>
+      Result.match(InstanceAddresses.addressOf(known, id, "private"), {
+        onSuccess: () => false,
+        onFailure: ({ isUnknown }) => isUnknown
+      }),
     last: (id: string) => InstanceAddresses.lastAddressOf(known, id, "private"),
     retry: () => InstanceAddresses.nextRetry(known, all)
   }
@@ -61,16 +69,17 @@ describe("InstanceAddresses", () => {
   })
 
   it.each([
-    ["EC2 does not know", [], "is not known to EC2 yet"],
-    ["has no address", [instance("i-1", { private: undefined })], "has no private address yet"],
-    ["does not run yet", [instance("i-1", { state: "pending" })], "is pending, as EC2 says"]
-  ])("asks again for one that %s: after 1, 2, 4 … 60 s", (_, answer, reason) => {
+    ["EC2 does not know", [], "is not known to EC2 yet", true],
+    ["has no address", [instance("i-1", { private: undefined })], "has no private address yet", false],
+    ["does not run yet", [instance("i-1", { state: "pending" })], "is pending, as EC2 says", false]
+  ])("asks again for one that %s: after 1, 2, 4 … 60 s", (_, answer, reason, isUnknown) => {
     const book = makeBook({ "i-1": served("private") })
     const asked: Array<number> = []
     for (let now = 0; now <= 200_000; now += 500) if (book.at(now, ...answer).length > 0) asked.push(now / 1000)
 
     assert.deepEqual(asked, [0, 1, 3, 7, 15, 31, 63, 123, 183])
     assert.equal(book.address("i-1"), reason)
+    assert.equal(book.isUnknown("i-1"), isUnknown)
     assert.equal(book.retry(), 243_000)
   })
 
@@ -83,18 +92,44 @@ describe("InstanceAddresses", () => {
     assert.equal(book.address("i-1", "public"), "203.0.113.1")
   })
 
-  it("does not serve a public address that was taken away, or an instance that stops", () => {
-    const book = makeBook({ "i-1": served("public"), "i-2": served("public") })
-    book.at(0, instance("i-1", { public: "203.0.113.1" }), instance("i-2", { public: "203.0.113.2" }))
+  it("asks a second time, soon, before it believes that a public address was taken away", () => {
+    const book = makeBook({ "i-1": served("public") })
+    book.at(0, instance("i-1", { public: "203.0.113.1" }))
 
-    book.at(3 * minute, instance("i-1"), instance("i-2", { public: "203.0.113.2", state: "stopping" }))
+    book.at(3 * minute, instance("i-1"))
+    assert.equal(book.address("i-1", "public"), "203.0.113.1")
+    assert.equal(book.retry(), 3 * minute + 1000)
+    assert.deepEqual(book.at(3 * minute + 1000, instance("i-1")), ["i-1"])
 
     assert.equal(
       book.address("i-1", "public"),
       "has no public address yet; if its subnet gives none, set ip_type = private"
     )
+  })
+
+  it("does not serve an instance that stops", () => {
+    const book = makeBook({ "i-2": served("public") })
+    book.at(0, instance("i-2", { public: "203.0.113.2" }))
+
+    book.at(3 * minute, instance("i-2", { public: "203.0.113.2", state: "stopping" }))
+
     assert.equal(book.address("i-2", "public"), "is stopping, as EC2 says")
   })
+
+  it.each(["private", "public"] as const)(
+    "asks at once for a %s one that is served again only if it can have moved",
+    (type) => {
+      const book = makeBook({ "i-1": served(type) })
+      const before = instance("i-1", { public: "203.0.113.1" })
+      book.at(0, before)
+      book.needs.set("i-1", { types: new Set([type]), isServed: false })
+      book.at(1000, before)
+      book.needs.set("i-1", served(type))
+
+      assert.deepEqual(book.at(2000, instance("i-1", { public: "203.0.113.9" })), type === "public" ? ["i-1"] : [])
+      assert.equal(book.address("i-1", type), type === "public" ? "203.0.113.9" : "10.0.0.1")
+    }
+  )
 
   it("asks once for one that is leaving, found or not, and again when it is to be served", () => {
     const book = makeBook({ "i-1": leaving, "i-2": leaving })

@@ -24,6 +24,8 @@ export type Fault =
       readonly body: string
       readonly headers?: http.OutgoingHttpHeaders
     }
+  /** Sends half of the answer's body, and nothing more. */
+  | { readonly kind: "stall" }
   /** Sends half of the answer's body and closes the connection. */
   | { readonly kind: "truncate" }
   /** Sets headers of the answer; `undefined` removes one. */
@@ -159,7 +161,8 @@ class Listener {
         const changed = fault.kind === "headers" ? { ...kept, ...fault.headers } : kept
         const kind = Object.fromEntries(Object.entries(changed).filter(([, value]) => value !== undefined))
         response.writeHead(answer.statusCode ?? 502, { ...kind, "content-length": body.length })
-        if (fault.kind !== "truncate") response.end(body)
+        if (fault.kind === "stall") response.write(body.subarray(0, body.length / 2))
+        else if (fault.kind !== "truncate") response.end(body)
         else response.write(body.subarray(0, body.length / 2), () => response.destroy())
       } catch {
         response.destroy()
