@@ -28,6 +28,11 @@ export class ConfigWriter extends Context.Service<
     readonly run: (onLoaded: Effect.Effect<void>) => Effect.Effect<never>
     /** The last load failed, and none has succeeded since. */
     readonly isStuck: Effect.Effect<boolean>
+    /**
+     * While a load is under way, the processes of before. Another one that answers
+     * meanwhile has not been told everything yet, and is not to be judged.
+     */
+    readonly loadingFrom: Effect.Effect<ReadonlySet<number> | undefined>
   }
 >()("ep2/controller/ConfigWriter") {
   static readonly layer = (options: Options) => Layer.effect(ConfigWriter, make(options))
@@ -61,6 +66,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const wanted = yield* Ref.make<Load | undefined>(undefined)
   /** Processes that a load of ours has replaced. */
   const replaced = yield* Ref.make<ReadonlySet<number>>(new Set())
+  const loadingFrom = yield* Ref.make<ReadonlySet<number> | undefined>(undefined)
   const wake = yield* Queue.sliding<void>(1)
 
   const offer = Effect.fnUntraced(function* (servers: BackendServers, load?: Load) {
@@ -98,11 +104,16 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const load = Effect.fn("ConfigWriter.load")(function* ({ reason }: Load) {
     const ready = yield* put
     if (ready === undefined) return
-    const { answering: before } = yield* reloader.state
+    const before = new Set((yield* reloader.state).answering.map(({ pid }) => pid))
     yield* Effect.logInfo(`reloading HAProxy: ${reason}`)
-    const { answering, leaving } = yield* reloader.reload(ready.mark)
-    const failures = yield* Effect.forEach(ready.servers, haproxy.afterLoad)
-    yield* Ref.set(replaced, new Set(before.map(({ pid }) => pid)))
+    yield* Ref.set(loadingFrom, before)
+    const [{ answering, leaving }, failures] = yield* reloader.reload(ready.mark).pipe(
+      Effect.flatMap((loaded) =>
+        Effect.map(Effect.forEach(ready.servers, haproxy.afterLoad), (failed) => [loaded, failed] as const)
+      ),
+      Effect.ensuring(Ref.set(loadingFrom, undefined))
+    )
+    yield* Ref.set(replaced, before)
     yield* Ref.set(wanted, undefined)
     const old = leaving.length === 0 ? "" : `; the one of before finishes its sessions: pid ${leaving.join(", ")}`
     yield* Effect.logInfo(`HAProxy runs the new config: pid ${answering.map(({ pid }) => pid).join(", ")}${old}`)
@@ -137,7 +148,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     Effect.catch((error) => Effect.logWarning(`the config file is left behind the runtime: ${error.message}`))
   )
   yield* Effect.addFinalizer(() => Effect.flatMap(Ref.get(isStale), (stale) => (stale ? writeLast : Effect.void)))
-  return ConfigWriter.of({ offer, write, run, isStuck: Ref.get(isStuck) })
+  return ConfigWriter.of({ offer, write, run, isStuck: Ref.get(isStuck), loadingFrom: Ref.get(loadingFrom) })
 })
 
 const sameServers = (one: BackendServers | undefined, other: BackendServers): boolean =>

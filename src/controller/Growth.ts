@@ -4,10 +4,11 @@
  * | HAProxy | the pool grows |
  * | --- | --- |
  * | takes servers while it runs, in every process | by those: nothing is reloaded |
- * | is older than 2.6, refuses them for this backend, or they would lack what `default-server` gives | by one reload, to twice its size at least |
+ * | is older than 2.6, refuses them, or has a config that they do not fit into (`AddObstacle`) | by one reload, to twice its size at least |
  * | cannot be reloaded at the moment | not: what leaves makes room |
  *
- * A refusal counts for the processes that it came from, and no longer.
+ * A refusal counts for as long as ep2 runs: what HAProxy does not take is in the
+ * template or in server_options.
  */
 import { Effect, Ref } from "effect"
 import type * as Plan from "../domain/Plan.ts"
@@ -26,8 +27,8 @@ export interface Way {
 export interface Growth {
   /** How the pool may grow in this pass. */
   readonly way: (observed: ObservedState) => Effect.Effect<Way>
-  /** Learns from what HAProxy refused. */
-  readonly heed: (failures: ReadonlyArray<Failure>, observed: ObservedState) => Effect.Effect<void>
+  /** Learns from what HAProxy refused. True: the plan was made for another way, and the next pass has to be. */
+  readonly heed: (failures: ReadonlyArray<Failure>) => Effect.Effect<boolean>
   /** What the file is to hold after this pass, and whether HAProxy has to load it because the pool is too small. */
   readonly endState: (
     plan: Plan.Plan,
@@ -49,18 +50,14 @@ export const make = Effect.fnUntraced(function* (options: {
   const writer = yield* ConfigWriter
   /** How large the pool was decided to be. */
   const size = yield* Ref.make(nodeSlots)
-  const refusal = yield* Ref.make<{ readonly pids: ReadonlySet<number>; readonly words: string } | undefined>(undefined)
+  const refusal = yield* Ref.make<string | undefined>(undefined)
   /** Whether the last pass found that servers can be added. */
   const isElastic = yield* Ref.make(false)
 
   const obstacleTo = Effect.fnUntraced(function* ({ processes }: ObservedState) {
     const unable = processes.find(({ canAdd }) => canAdd !== true)
     if (unable !== undefined) return "this HAProxy takes no servers while it runs (2.6 and later do)"
-    const refused = yield* Ref.get(refusal)
-    if (refused !== undefined && processes.some(({ pid }) => refused.pids.has(pid))) return refused.words
-    const inherited = yield* renderer.inherited(name)
-    if (inherited.length === 0) return undefined
-    return `servers that are added do not get what default-server gives (${inherited.join(" ")}); server_options could repeat it`
+    return (yield* renderer.addObstacle(name)) ?? (yield* Ref.get(refusal))
   })
 
   const way = Effect.fnUntraced(function* (observed: ObservedState) {
@@ -72,12 +69,13 @@ export const make = Effect.fnUntraced(function* (options: {
     return { growth, obstacle } satisfies Way
   })
 
-  const heed = Effect.fnUntraced(function* (failures: ReadonlyArray<Failure>, { processes }: ObservedState) {
+  const heed = Effect.fnUntraced(function* (failures: ReadonlyArray<Failure>) {
     const refused = failures.find(isRefusal)
-    if (refused?.error._tag !== "CommandRejected") return
+    if (refused?.error._tag !== "CommandRejected") return false
     const words = `HAProxy refuses to add servers to ${name} while it runs (${JSON.stringify(refused.error.reply.split("\n")[0])})`
-    yield* Ref.set(refusal, { pids: new Set(processes.map(({ pid }) => pid)), words })
+    yield* Ref.set(refusal, words)
     yield* Effect.logInfo(`${words}: its pool grows by a reload instead`)
+    return true
   })
 
   const endState = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState) {

@@ -103,7 +103,9 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const { growth, memory, notices, options, standing } = state
     const observed = yield* haproxy.observe(backend)
     const answer = memory.answer
-    if (answer === undefined) {
+    const old = yield* writer.loadingFrom
+    const isBetween = old !== undefined && observed.processes.some(({ pid }) => !old.has(pid))
+    if (answer === undefined || isBetween) {
       return { plan: Plan.none(backend), hasActed: false, errors: [] }
     }
     const { desired, held } = Guard.judge(answer, Guard.served(observed), options.guard)
@@ -135,7 +137,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
   ) {
     yield* Report.logActions(plan, observed, names)
     const failures: ReadonlyArray<Failure> = plan.actions.length === 0 ? [] : yield* haproxy.apply(plan, observed)
-    yield* growth.heed(failures, observed)
+    if (yield* growth.heed(failures)) return failures
     const { load, servers } = yield* growth.endState(plan, observed)
     yield* writer.offer(servers, load)
     return failures

@@ -12,10 +12,10 @@ import { createHash } from "node:crypto"
 import { Context, Effect, FileSystem, Layer, Ref, Result, Schema } from "effect"
 import type { PlatformError } from "effect/PlatformError"
 import type { Endpoint } from "../domain/State.ts"
+import * as AddObstacle from "./AddObstacle.ts"
 import * as ConfigText from "./ConfigText.ts"
 import type { Flaw } from "./LiquidFlaw.ts"
 import * as LiquidTemplate from "./LiquidTemplate.ts"
-import * as ServerDefaults from "./ServerDefaults.ts"
 import * as ServerRegion from "./ServerRegion.ts"
 import * as TemplateCheck from "./TemplateCheck.ts"
 
@@ -81,11 +81,10 @@ export class TemplateRenderer extends Context.Service<
     /** Reads the template and renders it. Every backend of the settings must be given. */
     readonly render: (backends: ReadonlyArray<BackendServers>) => Effect.Effect<Rendered, RenderError>
     /**
-     * What the template's `default-server` lines give to the servers of a backend
-     * and their own lines do not repeat, as of the last `render`: servers that are
-     * added at runtime would lack it. None before the first.
+     * Why servers cannot be added to a backend while HAProxy runs, as far as the
+     * last `render` tells (`AddObstacle`); `undefined` where it tells nothing.
      */
-    readonly inherited: (backend: string) => Effect.Effect<ReadonlyArray<string>>
+    readonly addObstacle: (backend: string) => Effect.Effect<string | undefined>
   }
 >()("ep2/haproxy/TemplateRenderer") {
   static readonly layer = (options: {
@@ -157,13 +156,13 @@ const make = Effect.fnUntraced(function* (options: Options) {
     return rendered
   })
 
-  const inherited = (backend: string) =>
+  const addObstacle = (backend: string) =>
     Effect.map(Ref.get(lastText), (text) => {
-      const line = ServerRegion.optionsText(backends.find(({ name }) => name === backend) ?? {}).split(" ")
-      return [...ServerDefaults.wordsFor(text, backend)].filter((word) => !line.includes(word))
+      const options = backends.find(({ name }) => name === backend) ?? {}
+      return AddObstacle.find(text, backend, ServerRegion.optionsText(options))
     })
 
-  return TemplateRenderer.of({ render, inherited })
+  return TemplateRenderer.of({ render, addObstacle })
 })
 
 const decode = (bytes: Uint8Array): Result.Result<string, Flaw> => {

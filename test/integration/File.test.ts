@@ -165,27 +165,6 @@ describe.each(World.versions)("a file to HAProxy %s", (version) => {
     })
   )
 
-  it.live("serves what fits when there are more endpoints than slots, and says what does not", () =>
-    Effect.gen(function* () {
-      const world = yield* makeWorld({ version, settings: { node_slots: "2" } })
-      const all = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
-      yield* want(world, all.slice(0, 3))
-      const ep2 = yield* world.start()
-      yield* World.eventually(
-        "two are served",
-        Effect.map(world.served(), (served) => Object.keys(served).length === 2)
-      )
-      yield* logs(ep2, /no free slot for 1 of 3 endpoints/)
-      const traffic = yield* Traffic.start({ port: world.port })
-
-      yield* want(world, all.slice(2))
-      yield* serves(world, all.slice(2))
-
-      yield* logs(ep2, /every wanted endpoint has a slot again/)
-      assert.deepStrictEqual((yield* traffic.stop).failures, [])
-    })
-  )
-
   it.live("leaves a server in the operator's maintenance, through passes and a restart of ep2", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings: { sleep_before_next_run: "0.3" } })

@@ -89,6 +89,13 @@ export const serves = (world: World, backends: ReadonlyArray<HttpBackend>, socke
       const wanted = backends.map(({ endpoint }) => endpointKey(endpoint))
       return Object.values(served).sort().join() === wanted.sort().join()
     })
+  ).pipe(
+    // What is there instead is what one wants to know first.
+    Effect.tapCause(() =>
+      Effect.flatMap(world.ask("show servers state web", socket), (reply) =>
+        Effect.logError(`instead:\n${reply}`)
+      ).pipe(Effect.ignore)
+    )
   )
 
 /** Waits until ep2 has said something. */
