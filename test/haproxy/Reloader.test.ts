@@ -245,6 +245,26 @@ describe("Reloader", () => {
     })
   )
 
+  it.live("tells systemctl once more when a signal got lost", () =>
+    Effect.gen(function* () {
+      const world = yield* make("2.6")
+      yield* systemctl(
+        world.dir,
+        `case "$1" in
+          start) exec ${world.binary} -W -D -f ${world.configFile} -p ${world.pidFile};;
+          reload) [ -e ${world.dir}/told ] || { touch ${world.dir}/told; exit 0; }; kill -USR2 $(cat ${world.pidFile});;
+        esac`
+      )
+      yield* world.install("one")
+      yield* world.use((reloader) => reloader.start("one"), { service: "haproxy" })
+      yield* world.install("two")
+
+      const { answering } = yield* world.use((reloader) => reloader.reload("two"), { service: "haproxy" })
+
+      assert.equal(answering[0]?.mark, "two")
+    })
+  )
+
   it.live("carries what systemctl says when it fails", () =>
     Effect.gen(function* () {
       const world = yield* make("2.6")
@@ -255,6 +275,82 @@ describe("Reloader", () => {
 
       assert.equal(error.reason, "Failed")
       assert.match(error.message, /systemctl start haproxy ended with exit code 5: Failed to start haproxy\.service/)
+    })
+  )
+})
+
+describe.each(Binaries.haproxyVersions())("Reloader by the master of HAProxy %s", (version) => {
+  it.live("starts it with its CLI, and lets it reload without a failed request under the same master", () =>
+    Effect.gen(function* () {
+      const world = yield* make(version)
+      const way = { masterSocket: join(world.dir, "master.sock") }
+      yield* world.install("one")
+      yield* world.use((reloader) => reloader.start("one"), way)
+      const { masters } = yield* world.running
+      const traffic = yield* Traffic.start({ port: world.port, closing: 3, keeping: 0 })
+
+      for (const mark of ["two", "three", "four"]) {
+        yield* world.install(mark)
+        const { answering } = yield* world.use((reloader) => reloader.reload(mark), way)
+        assert.equal(answering[0]?.mark, mark)
+      }
+
+      assert.deepEqual((yield* traffic.stop).failures, [])
+      assert.deepEqual((yield* world.running).masters, masters)
+    })
+  )
+
+  it.live("puts the old config back when the master cannot load the new one, and says why", () =>
+    Effect.gen(function* () {
+      const world = yield* make(version)
+      const way = { masterSocket: join(world.dir, "master.sock"), readyTimeout: "4 seconds" } as const
+      yield* world.install("one")
+      yield* world.use((reloader) => reloader.start("one"), way)
+      const before = yield* Effect.promise(() => readFile(world.configFile, "utf8"))
+      yield* world.install("two")
+      // What `haproxy -c` took is spoiled before the master reads it.
+      yield* Effect.promise(() => writeFile(world.configFile, "nosuch keyword\n"))
+
+      const error = yield* world.use((reloader) => Effect.flip(reloader.reload("two")), way)
+
+      // 2.2 and 2.6 say nothing of what comes of it.
+      assert.equal(error.reason, ["2.2", "2.6"].includes(version) ? "TimedOut" : "Failed")
+      if (error.reason === "Failed") assert.match(error.message, /HAProxy did not load it: .*nosuch/)
+      assert.match((yield* world.ask(["show env EP2_CONFIG"]))[0]!, /one/)
+      assert.equal(yield* Effect.promise(() => readFile(world.configFile, "utf8")), before)
+    })
+  )
+
+  it.live("says what to do where the master has no CLI there", () =>
+    Effect.gen(function* () {
+      const world = yield* running(version)
+      yield* world.install("two")
+
+      const error = yield* world.use((reloader) => Effect.flip(reloader.reload("two")), {
+        masterSocket: join(world.dir, "absent.sock")
+      })
+
+      assert.equal(error.reason, "Failed")
+      assert.match(
+        error.message,
+        /haproxy_master_socket .*absent\.sock: cannot connect \(ENOENT\): HAProxy has to be started with -S/
+      )
+      assert.match((yield* world.ask(["show env EP2_CONFIG"]))[0]!, /one/)
+    })
+  )
+
+  it.live("does not take the socket of a worker for that of the master", () =>
+    Effect.gen(function* () {
+      const world = yield* running(version)
+      yield* world.install("two")
+
+      const error = yield* world.use((reloader) => Effect.flip(reloader.reload("two")), {
+        masterSocket: world.socket,
+        readyTimeout: "4 seconds"
+      })
+
+      assert.equal(error.reason, "Failed")
+      assert.match(error.message, /`reload` was answered with .*: is this the socket of the master/)
     })
   )
 })
@@ -312,6 +408,8 @@ interface Timing {
   readonly readyTimeout?: Duration.Input
   /** By systemd. */
   readonly service?: string
+  /** By the master's CLI. */
+  readonly masterSocket?: string
 }
 
 /** A HAProxy that does not run yet, with one HTTP server behind it. */
@@ -337,9 +435,11 @@ const make = Effect.fnUntraced(function* (version: Binaries.HaproxyVersion, coun
         readyTimeout: Duration.fromInputUnsafe(timing.readyTimeout ?? "15 seconds")
       }
       const layer =
-        timing.service === undefined
-          ? Reloader.layerBinary(options)
-          : Reloader.layerSystemd({ ...options, service: timing.service })
+        timing.service !== undefined
+          ? Reloader.layerSystemd({ ...options, service: timing.service })
+          : timing.masterSocket !== undefined
+            ? Reloader.layerMaster({ ...options, masterSocket: timing.masterSocket })
+            : Reloader.layerBinary(options)
       const known = reloaders.get(key)
       const reloader =
         known ?? Context.get(yield* Layer.build(layer.pipe(Layer.provide(Layer.succeedContext(built)))), Reloader)

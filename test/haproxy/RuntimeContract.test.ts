@@ -1,0 +1,305 @@
+/**
+ * What ep2 counts on in a HAProxy process, whatever its version: one suite for
+ * all, the simulated one included. A new version is one entry of
+ * `EP2_HAPROXY_VERSIONS`.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, type Layer, type Scope } from "effect"
+import { Action } from "../../src/domain/Plan.ts"
+import type { Endpoint, Server } from "../../src/domain/State.ts"
+import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
+import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
+import * as HaproxyModel from "../domain/HaproxyModel.ts"
+import * as Binaries from "../servers/Binaries.ts"
+import * as HaproxyServer from "../servers/HaproxyServer.ts"
+import * as HttpBackends from "../servers/HttpBackends.ts"
+import * as SimulatedHaproxy from "./SimulatedHaproxy.ts"
+
+/** One process with the servers that the contract speaks of: `node1` and `node2` free with a check, `node3` free without. */
+interface Subject {
+  readonly socket: string
+  readonly layer: Layer.Layer<HaproxySocket>
+  readonly canAdd: boolean
+  /** Where a server answers its checks, and where none does. */
+  readonly alive: Endpoint
+  readonly dead: Endpoint
+  /** Lets time go by in which checks are made. */
+  readonly wait: Effect.Effect<void>
+}
+
+const placeholder: Endpoint = { address: "127.0.0.1", port: 1 }
+
+const real = (version: Binaries.HaproxyVersion): Effect.Effect<Subject, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { endpoint } = yield* HttpBackends.make({ name: "alive" })
+    const port = yield* HaproxyServer.freePort
+    const server = yield* HaproxyServer.make({
+      version,
+      config: ({ socket }) => `
+global
+  stats socket ${socket} level admin
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 5s
+  timeout server 5s
+listen web
+  bind ${socket}.web
+  server node1 127.0.0.1:1 check inter 50ms disabled
+  server node2 127.0.0.1:1 check inter 50ms disabled
+  server node3 127.0.0.1:1 disabled
+global
+  setenv EP2_CONFIG contract
+`
+    })
+    yield* server.start
+    return {
+      socket: server.socket,
+      layer: HaproxySocket.layer({ sockets: server.sockets }),
+      canAdd: version !== "2.2",
+      alive: endpoint,
+      dead: { address: "127.0.0.1", port },
+      wait: Effect.sleep("20 millis")
+    }
+  }).pipe(Effect.orDie)
+
+const simulated = (version: string): Effect.Effect<Subject> =>
+  Effect.sync(() => {
+    const free = (name: string, hasCheck: boolean) => HaproxyModel.freeServer(name, placeholder, hasCheck)
+    const haproxy = SimulatedHaproxy.make({
+      socket: "/simulated.sock",
+      servers: [free("node1", true), free("node2", true), free("node3", false)],
+      mark: "contract",
+      version
+    })
+    const dead = { address: "10.0.0.9", port: 80 }
+    haproxy.dead.add("10.0.0.9:80")
+    return {
+      socket: haproxy.socket,
+      layer: haproxy.layer,
+      canAdd: version !== "2.2.9",
+      alive: { address: "10.0.0.1", port: 80 },
+      dead,
+      wait: Effect.sync(() => haproxy.pass(1))
+    }
+  })
+
+const subjects: ReadonlyArray<readonly [string, Effect.Effect<Subject, never, Scope.Scope>]> = [
+  ...Binaries.haproxyVersions().map((version) => [`HAProxy ${version}`, real(version)] as const),
+  ["the simulated HAProxy 2.2", simulated("2.2.9")],
+  ["the simulated HAProxy 3.2", simulated("3.2.26")]
+]
+
+const lookAt = (subject: Subject) => {
+  const ask = (...commands: ReadonlyArray<string>) =>
+    Effect.gen(function* () {
+      const session = yield* (yield* HaproxySocket).session(subject.socket)
+      return yield* session.ask(commands)
+    }).pipe(Effect.scoped, Effect.provide(subject.layer), Effect.orDie)
+  const servers = Effect.gen(function* () {
+    const [reply = "", stat = ""] = yield* ask("show servers state web", "show stat web 4 -1")
+    const all = RuntimeApi.parseServers(reply, RuntimeApi.parseStats(stat))
+    return new Map(all.map((one) => [one.name, one]))
+  })
+  const server = (name: string) => Effect.map(servers, (all) => all.get(name)!)
+  /** Sends what an action is made of; what was refused. */
+  const carryOut = Effect.fnUntraced(function* (action: Action) {
+    const { first, second } = RuntimeApi.encode("web", action, placeholder, "check inter 50ms")
+    const commands = [...first, ...second]
+    const replies = yield* ask(...commands.map(({ text }) => text))
+    return commands.filter((command, index) => !command.isGood(replies[index] ?? "")).map(({ text }) => text)
+  })
+  const until = Effect.fnUntraced(function* (name: string, holds: (one: Server) => boolean) {
+    for (let tries = 0; tries < 250; tries++) {
+      if (holds(yield* server(name))) return
+      yield* subject.wait
+    }
+    assert.fail(`${name} never came to that: ${JSON.stringify(yield* server(name))}`)
+  })
+  return { ask, server, servers, carryOut, until }
+}
+
+const step = (server: string) => ({ socket: "", server })
+
+describe.each(subjects)("%s", (_, make) => {
+  const check = <E>(name: string, body: (subject: Subject) => Effect.Effect<void, E, Scope.Scope>) =>
+    it.live(name, () => Effect.flatMap(make, body))
+
+  check("says who it is and what it runs", (subject) =>
+    Effect.gen(function* () {
+      const [info = "", mark = "", none = ""] = yield* lookAt(subject).ask(
+        "show info",
+        "show env EP2_CONFIG",
+        "show servers state absent"
+      )
+
+      assert.isAbove(RuntimeApi.parsePid(info) ?? 0, 1)
+      assert.strictEqual(RuntimeApi.parseCanAdd(info), subject.canAdd)
+      assert.strictEqual(RuntimeApi.parseMark(mark), "contract")
+      assert.isFalse(RuntimeApi.showServers("absent").isGood(none))
+    })
+  )
+
+  check("lists free slots as such, with and without a check", (subject) =>
+    Effect.gen(function* () {
+      const all = yield* lookAt(subject).servers
+
+      assert.deepStrictEqual([...all.keys()], ["node1", "node2", "node3"])
+      for (const one of all.values()) {
+        assert.deepStrictEqual(
+          [one.endpoint, one.admin, one.isMarked, one.isCheckOff],
+          [placeholder, "maint", false, undefined]
+        )
+      }
+      assert.deepStrictEqual(
+        [...all.values()].map(({ hasCheck }) => hasCheck),
+        [true, true, false]
+      )
+    })
+  )
+
+  check("serves an arriving server that is trusted at once", (subject) =>
+    Effect.gen(function* () {
+      const { carryOut, server } = lookAt(subject)
+
+      assert.deepStrictEqual(
+        yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: false })),
+        []
+      )
+
+      const { admin, endpoint, health, isMarked } = yield* server("node1")
+      assert.deepStrictEqual([endpoint, admin, isMarked], [subject.alive, "ready", false])
+      assert.notStrictEqual(health, "down")
+    })
+  )
+
+  check("serves one that has to prove itself only when its checks pass, and a dead one never", (subject) =>
+    Effect.gen(function* () {
+      const { carryOut, server, until } = lookAt(subject)
+
+      yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: true }))
+      yield* carryOut(Action.Arrive({ ...step("node2"), endpoint: subject.dead, prove: true }))
+      assert.deepStrictEqual([(yield* server("node1")).health, (yield* server("node2")).health], ["down", "down"])
+      yield* until("node1", ({ health }) => health === "up")
+
+      for (let tries = 0; tries < 10; tries++) {
+        yield* subject.wait
+        assert.strictEqual((yield* server("node2")).health, "down")
+      }
+    })
+  )
+
+  check("forgets `health down` that comes before `ready`", (subject) =>
+    Effect.gen(function* () {
+      const { ask, server } = lookAt(subject)
+      yield* ask("set server web/node1 health down", "set server web/node1 state ready")
+
+      assert.notStrictEqual((yield* server("node1")).health, "down")
+    })
+  )
+
+  check("takes a server out step by step: marked, stopped, free", (subject) =>
+    Effect.gen(function* () {
+      const { carryOut, server } = lookAt(subject)
+      const { alive } = subject
+      yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: alive, prove: false }))
+
+      assert.deepStrictEqual(yield* carryOut(Action.Drain({ ...step("node1"), endpoint: alive })), [])
+      const marked = yield* server("node1")
+      assert.deepStrictEqual(yield* carryOut(Action.Stop({ ...step("node1"), shutdown: true })), [])
+      const stopped = yield* server("node1")
+      assert.deepStrictEqual(yield* carryOut(Action.Free(step("node1"))), [])
+      const free = yield* server("node1")
+
+      assert.deepStrictEqual([marked.admin, marked.isMarked, marked.sessions], ["ready", true, 0])
+      assert.deepStrictEqual([stopped.admin, stopped.isMarked, stopped.endpoint], ["maint", true, alive])
+      assert.deepStrictEqual([free.admin, free.isMarked, free.endpoint], ["maint", false, placeholder])
+    })
+  )
+
+  check("gives a marked server its traffic back", (subject) =>
+    Effect.gen(function* () {
+      const { carryOut, server } = lookAt(subject)
+      const endpoint = subject.alive
+      yield* carryOut(Action.Arrive({ ...step("node1"), endpoint, prove: false }))
+      yield* carryOut(Action.Drain({ ...step("node1"), endpoint }))
+
+      const refused = yield* carryOut(Action.Resume({ ...step("node1"), endpoint, prove: false, isReady: true }))
+
+      assert.deepStrictEqual(refused, [])
+      assert.isFalse((yield* server("node1")).isMarked)
+    })
+  )
+
+  check("shows the operator's hand", (subject) =>
+    Effect.gen(function* () {
+      const { ask, server } = lookAt(subject)
+      const seen: Array<string> = []
+      for (const state of ["ready", "drain", "maint", "ready"]) {
+        yield* ask(`set server web/node3 state ${state}`)
+        const { admin, isMarked } = yield* server("node3")
+        seen.push(`${admin} ${isMarked}`)
+      }
+
+      assert.deepStrictEqual(seen, ["ready false", "drain false", "maint false", "ready false"])
+    })
+  )
+
+  check("refuses what is no address, no server, no state and no backend, and says so in words", (subject) =>
+    Effect.gen(function* () {
+      const { ask, server } = lookAt(subject)
+      const before = (yield* server("node1")).endpoint
+
+      const replies = yield* ask(
+        "set server web/node1 addr app.example.invalid port 80",
+        "set server web/node99 weight 0%",
+        "set server web/node1 state asleep",
+        "set server absent/node1 state maint",
+        "shutdown sessions server web/node99"
+      )
+
+      for (const reply of replies) assert.notStrictEqual(reply, "")
+      assert.deepStrictEqual((yield* server("node1")).endpoint, before)
+    })
+  )
+
+  check("adds a free slot whose check is off, serves it once it is on, and forgets it when it is free", (subject) =>
+    Effect.gen(function* () {
+      const { ask, carryOut, server, servers, until } = lookAt(subject)
+      if (!subject.canAdd) {
+        const refused = yield* carryOut(Action.Add(step("node4")))
+        assert.lengthOf(refused, 2)
+        assert.lengthOf(yield* Effect.map(servers, (all) => [...all.keys()]), 3)
+        return
+      }
+      yield* ask("add server web/node4 127.0.0.1:1 check inter 50ms")
+      const added = yield* server("node4")
+      const again = yield* carryOut(Action.Add(step("node4")))
+      const arrived = yield* carryOut(
+        Action.Arrive({ ...step("node4"), endpoint: subject.alive, prove: true, isCheckOff: true })
+      )
+      const proving = yield* server("node4")
+      yield* until("node4", ({ health }) => health === "up")
+      const early = yield* carryOut(Action.Remove(step("node4")))
+      yield* carryOut(Action.Drain({ ...step("node4"), endpoint: subject.alive }))
+      yield* carryOut(Action.Stop({ ...step("node4"), shutdown: false }))
+      yield* carryOut(Action.Free(step("node4")))
+
+      assert.deepStrictEqual(
+        [added.endpoint, added.admin, added.isMarked, added.hasCheck, added.isCheckOff],
+        [placeholder, "maint", false, false, true]
+      )
+      assert.lengthOf(again, 1)
+      assert.deepStrictEqual(arrived, [])
+      assert.deepStrictEqual([proving.health, proving.hasCheck, proving.isCheckOff], ["down", true, undefined])
+      assert.lengthOf(early, 1)
+      // An idle connection may keep it for a moment.
+      yield* Effect.gen(function* () {
+        assert.deepStrictEqual(yield* carryOut(Action.Remove(step("node4"))), [])
+        yield* subject.wait
+        return yield* servers
+      }).pipe(Effect.repeat({ until: (all) => !all.has("node4"), times: 100 }))
+      assert.isFalse((yield* servers).has("node4"))
+    })
+  )
+})
