@@ -39,7 +39,7 @@ const admins = (world: World.World) =>
 
 const closesIdle = (version: string) => (version === "2.2" ? "" : "    option idle-close-on-response\n")
 
-describe.each(World.versions)("a pool of HAProxy %s that is used up", (version) => {
+describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (version) => {
   it.live("grows by a reload where its balance algorithm takes no servers, and says why", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld({

@@ -19,6 +19,9 @@ const root = resolve(import.meta.dirname, "../..")
 /** HAProxy versions of this run: a sample in `npm test`, all in `npm run test:all`. */
 export const versions = Binaries.haproxyVersions()
 
+/** One of them in `npm test`, all in `npm run test:all`: for what is much the same on each. */
+export const sampleVersions = process.env.EP2_TEST_ALL === undefined ? versions.slice(0, 1) : versions
+
 export interface Options {
   /** HAProxy's, as `npm run servers` has it: `2.6`. */
   readonly version: Binaries.HaproxyVersion

@@ -41,7 +41,8 @@ describe("docs/configuration.md", () => {
 const rows = function* (markdown: string) {
   let section = ""
   for (const line of markdown.split("\n")) {
-    section = /^## (?:\[(\w+)\])?/.exec(line)?.[1] ?? (line.startsWith("## ") ? "" : section)
+    // The keys of a section stand before its first subsection.
+    section = /^## (?:\[(\w+)\])?/.exec(line)?.[1] ?? (/^###? /.test(line) ? "" : section)
     const [, key, meaning, unit, absent, example] = line.split("|").map((cell) => cell.trim().replace(/^`(.*)`$/, "$1"))
     if (section === "" || key === undefined || key === "key" || key.startsWith("---")) continue
     assert.notStrictEqual(meaning, "", key)
