@@ -12,12 +12,7 @@ import * as EndState from "../haproxy/EndState.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
 import * as ServerRegion from "../haproxy/ServerRegion.ts"
-import {
-  type BackendServers,
-  type RenderError,
-  type ServerLine,
-  TemplateRenderer
-} from "../haproxy/TemplateRenderer.ts"
+import { type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
 import { Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
 import { type BackendOptions, Reconciler } from "./Reconciler.ts"
@@ -91,7 +86,7 @@ const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answe
   const haproxy = yield* Haproxy
   const observed = yield* haproxy.observe(options.name)
   const [process] = observed.processes
-  const known: BackendServers =
+  const known: ServerRegion.BackendServers =
     process === undefined
       ? { backend: options.name, servers: ServerRegion.read(onDisk, options.name) }
       : {
@@ -121,7 +116,7 @@ const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answe
 /** A server of a HAProxy that runs, as its config should have it: the operator's hold is kept through a reload. */
 const knownLine = (
   server: Pick<Server, "admin" | "isMarked" | "name"> & { readonly endpoint: Endpoint }
-): ServerLine => {
+): ServerRegion.ServerLine => {
   const { admin, endpoint, isMarked, name } = server
   const isHeld = admin !== "ready" && !isMarked
   return { name, endpoint, isDisabled: isHeld, ...(isHeld && admin === "drain" ? { afterLoad: "drain" } : {}) }

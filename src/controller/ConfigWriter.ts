@@ -7,7 +7,8 @@ import { Context, type Duration, Effect, Layer, Queue, Ref, Result, Schedule } f
 import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
-import { type BackendServers, type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import type { BackendServers } from "../haproxy/ServerRegion.ts"
+import { type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
 import * as Report from "./Report.ts"
 
 export class ConfigWriter extends Context.Service<

@@ -15,7 +15,8 @@ import type * as Plan from "../domain/Plan.ts"
 import { type ObservedState, slotNumber } from "../domain/State.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import type { Failure } from "../haproxy/Haproxy.ts"
-import { type BackendServers, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import type { BackendServers } from "../haproxy/ServerRegion.ts"
+import { TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
 import { ConfigWriter, type Load } from "./ConfigWriter.ts"
 
 export interface Way {

@@ -13,7 +13,7 @@ import {
   slotNumber,
   type Wanted
 } from "../domain/State.ts"
-import type { BackendServers, ServerLine } from "./TemplateRenderer.ts"
+import type { BackendServers, ServerLine } from "./ServerRegion.ts"
 
 /** Where free slots point: nobody listens there, so a request that gets there by mistake is refused at once. */
 export const placeholder: Endpoint = { address: "127.0.0.1", port: placeholderPorts[0] }

@@ -10,7 +10,7 @@ import type { Action, Plan } from "../domain/Plan.ts"
 import type { Endpoint, ObservedState, ProcessState, Unobserved } from "../domain/State.ts"
 import { HaproxySocket, type Session, type SocketError } from "./HaproxySocket.ts"
 import * as RuntimeApi from "./RuntimeApi.ts"
-import type { BackendServers } from "./TemplateRenderer.ts"
+import type { BackendServers } from "./ServerRegion.ts"
 
 /** A process as it answers now, whatever its backends are. */
 export interface Running {

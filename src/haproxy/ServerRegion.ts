@@ -6,7 +6,28 @@
 import { Result } from "effect"
 import { type Endpoint, endpoint, endpointKey, isPlaceholder, slotNumber } from "../domain/State.ts"
 import * as ConfigText from "./ConfigText.ts"
-import type { BackendServers, ServerLine } from "./TemplateRenderer.ts"
+
+/** One of ep2's servers, as it stands in the config file. */
+export interface ServerLine {
+  /** `node<N>`. */
+  readonly name: string
+  readonly endpoint: Endpoint
+  /** A free slot (on the placeholder address) or one that the operator holds. */
+  readonly isDisabled: boolean
+  /**
+   * What no config file can say, and has to be told to a HAProxy that has just loaded it.
+   *
+   * - `drain`: the operator's, in place of the maintenance that `disabled` is.
+   * - `prove`: it is to take traffic only once its checks pass.
+   */
+  readonly afterLoad?: "drain" | "prove"
+}
+
+/** ep2's servers of one backend, in the order of the file. */
+export interface BackendServers {
+  readonly backend: string
+  readonly servers: ReadonlyArray<ServerLine>
+}
 
 /** What every server line of a backend has besides its name and endpoint. */
 export interface LineOptions {

@@ -11,7 +11,6 @@
 import { createHash } from "node:crypto"
 import { Context, Effect, FileSystem, Layer, Ref, Result, Schema } from "effect"
 import type { PlatformError } from "effect/PlatformError"
-import type { Endpoint } from "../domain/State.ts"
 import * as AddObstacle from "./AddObstacle.ts"
 import * as ConfigText from "./ConfigText.ts"
 import type { Flaw } from "./LiquidFlaw.ts"
@@ -31,28 +30,6 @@ export class RenderError extends Schema.TaggedError<RenderError>()("RenderError"
   override get message() {
     return `${this.template}${this.line === undefined ? "" : `:${this.line}`}: ${this.detail}`
   }
-}
-
-/** One of ep2's servers, as it stands in the config file. */
-export interface ServerLine {
-  /** `node<N>`. */
-  readonly name: string
-  readonly endpoint: Endpoint
-  /** A free slot (on the placeholder address) or one that the operator holds. */
-  readonly isDisabled: boolean
-  /**
-   * What no config file can say, and has to be told to a HAProxy that has just loaded it.
-   *
-   * - `drain`: the operator's, in place of the maintenance that `disabled` is.
-   * - `prove`: it is to take traffic only once its checks pass.
-   */
-  readonly afterLoad?: "drain" | "prove"
-}
-
-/** ep2's servers of one backend, in the order of the file. */
-export interface BackendServers {
-  readonly backend: string
-  readonly servers: ReadonlyArray<ServerLine>
 }
 
 export interface Rendered {
@@ -79,7 +56,7 @@ export class TemplateRenderer extends Context.Service<
   TemplateRenderer,
   {
     /** Reads the template and renders it. Every backend of the settings must be given. */
-    readonly render: (backends: ReadonlyArray<BackendServers>) => Effect.Effect<Rendered, RenderError>
+    readonly render: (backends: ReadonlyArray<ServerRegion.BackendServers>) => Effect.Effect<Rendered, RenderError>
     /**
      * Why servers cannot be added to a backend while HAProxy runs, as far as the
      * last `render` tells (`AddObstacle`); `undefined` where it tells nothing.
@@ -138,7 +115,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     return next
   })
 
-  const render = Effect.fn("TemplateRenderer.render")(function* (servers: ReadonlyArray<BackendServers>) {
+  const render = Effect.fn("TemplateRenderer.render")(function* (servers: ReadonlyArray<ServerRegion.BackendServers>) {
     const source = yield* read
     const draft = yield* Effect.fromResult(Result.mapError((yield* compile(source)).render(names), fail))
     const flaw =

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Plan from "../../src/domain/Plan.ts"
 import type { AdminState, Endpoint, ObservedState, Server } from "../../src/domain/State.ts"
 import * as EndState from "../../src/haproxy/EndState.ts"
-import type { ServerLine } from "../../src/haproxy/TemplateRenderer.ts"
+import type { ServerLine } from "../../src/haproxy/ServerRegion.ts"
 
 const a: Endpoint = { address: "10.0.0.1", port: 80 }
 const b: Endpoint = { address: "10.0.0.2", port: 80 }

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Effect, Layer } from "effect"
-import { type BackendOptions, type ServerLine, TemplateRenderer } from "../../src/haproxy/TemplateRenderer.ts"
+import type { ServerLine } from "../../src/haproxy/ServerRegion.ts"
+import { type BackendOptions, TemplateRenderer } from "../../src/haproxy/TemplateRenderer.ts"
 
 /** A server line; an address and port of the slot's number where none is given. */
 export const line = (number: number, some: Partial<ServerLine> = {}): ServerLine => ({
