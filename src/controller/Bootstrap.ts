@@ -4,9 +4,10 @@
  * it runs something else, reloaded. A HAProxy that runs what would be rendered
  * is left alone.
  */
-import { Effect, Schedule } from "effect"
+import { Clock, Effect, Schedule } from "effect"
 import * as Guard from "../domain/Guard.ts"
-import { type DesiredState, type Endpoint, isPlaceholder, type Server, slotNumber } from "../domain/State.ts"
+import * as Plan from "../domain/Plan.ts"
+import { type DesiredState, type Endpoint, isPlaceholder, type ObservedState, slotNumber } from "../domain/State.ts"
 import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
@@ -86,38 +87,31 @@ const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answe
   const haproxy = yield* Haproxy
   const observed = yield* haproxy.observe(options.name)
   const [process] = observed.processes
-  const known: ServerRegion.BackendServers =
-    process === undefined
-      ? { backend: options.name, servers: ServerRegion.read(onDisk, options.name) }
-      : {
-          backend: options.name,
-          servers: process.servers.flatMap(({ admin, endpoint, isMarked, name }) =>
-            endpoint === undefined || slotNumber(name) === undefined
-              ? []
-              : [knownLine({ name, endpoint, admin, isMarked })]
-          )
-        }
+  const inFile = ServerRegion.read(onDisk, options.name)
   const served: ReadonlyArray<Endpoint> =
     process === undefined
-      ? known.servers.flatMap(({ endpoint }) => (isPlaceholder(endpoint) ? [] : [endpoint]))
+      ? inFile.flatMap(({ endpoint }) => (isPlaceholder(endpoint) ? [] : [endpoint]))
       : Guard.served(observed)
   const { desired, held } = Guard.judge(answer, served, options.guard)
-  if (held.length > 0) {
-    yield* Effect.logWarning(Report.heldLine(answer, held))
-  }
-  return EndState.fresh({
-    backend: options.name,
-    wanted: desired.wanted,
-    known,
-    nodeSlots: options.updateBy === "config" ? 0 : options.nodeSlots
-  })
+  if (held.length > 0) yield* Effect.logWarning(Report.heldLine(answer, held))
+  const nodeSlots = options.updateBy === "config" ? 0 : options.nodeSlots
+  if (process !== undefined && served.length > 0)
+    return yield* whileServing({ ...options, nodeSlots }, desired, observed)
+  const known = { backend: options.name, servers: process === undefined ? inFile : [] }
+  return EndState.fresh({ backend: options.name, wanted: desired.wanted, known, nodeSlots })
 })
 
-/** A server of a HAProxy that runs, as its config should have it: the operator's hold is kept through a reload. */
-const knownLine = (
-  server: Pick<Server, "admin" | "isMarked" | "name"> & { readonly endpoint: Endpoint }
-): ServerRegion.ServerLine => {
-  const { admin, endpoint, isMarked, name } = server
-  const isHeld = admin !== "ready" && !isMarked
-  return { name, endpoint, isDisabled: isHeld, ...(isHeld && admin === "drain" ? { afterLoad: "drain" } : {}) }
-}
+/** For a HAProxy that serves already: a reload takes nothing away before its replacement is up, and proves what is new. */
+const whileServing = Effect.fnUntraced(function* (
+  options: BackendOptions,
+  desired: DesiredState,
+  observed: ObservedState
+) {
+  const nowMillis = yield* Clock.currentTimeMillis
+  const growth = { by: "add", keep: options.nodeSlots } as const
+  const plan = Plan.make(desired, observed, Plan.emptyMemory, { ...options.plan, nowMillis, growth })
+  if (options.updateBy === "config") return EndState.byConfig(plan, observed, options.plan)
+  const numbers = observed.processes.flatMap(({ servers }) => servers.map(({ name }) => slotNumber(name) ?? 0))
+  const size = EndState.grown(Math.max(options.nodeSlots, ...numbers), desired.wanted.length)
+  return EndState.forLoad(plan, observed, { size, isElastic: false }, options.plan)
+})

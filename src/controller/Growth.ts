@@ -45,6 +45,7 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly name: string
   readonly nodeSlots: number
   readonly updateBy: "runtime" | "config"
+  readonly plan: { readonly prove: boolean }
 }) {
   const { name, nodeSlots, updateBy } = options
   const renderer = yield* TemplateRenderer
@@ -99,7 +100,7 @@ export const make = Effect.fnUntraced(function* (options: {
         ? `the pool of ${name} grows from ${present} to ${next} slots for ${needed} endpoints`
         : `a process lacks servers of ${name} that the others have`
     const load = { reason, pids: observed.processes.map(({ pid }) => pid) }
-    return { servers: EndState.forLoad(plan, observed, pool), load }
+    return { servers: EndState.forLoad(plan, observed, pool, options.plan), load }
   })
 
   return { way, heed, endState } satisfies Growth

@@ -42,8 +42,13 @@ export const make = (plan: Plan, observed: ObservedState, { isElastic, size }: P
  * yet is a free slot, since every server of a config takes traffic at once; what
  * leaves and may not go yet stays.
  */
-export const forLoad = (plan: Plan, observed: ObservedState, size: Pool): BackendServers => {
-  const isProven = ({ endpoint }: Wanted) => plan.memory.arrivals.get(endpointKey(endpoint)) === undefined
+export const forLoad = (
+  plan: Plan,
+  observed: ObservedState,
+  size: Pool,
+  { prove }: { readonly prove: boolean }
+): BackendServers => {
+  const isProven = ({ endpoint }: Wanted) => !prove || plan.memory.arrivals.get(endpointKey(endpoint)) === undefined
   const { servers } = make({ ...plan, placed: plan.placed.filter(isProven) }, observed, size)
   const staying = stayingOf(plan, observed)
   return { backend: plan.backend, servers: servers.map((line) => staying.get(line.name) ?? line) }
@@ -91,7 +96,7 @@ export const differs = ({ servers }: BackendServers, observed: ObservedState): b
 }
 
 /**
- * A pool for a HAProxy that does not run, or runs without these slots: wanted
+ * A pool for a HAProxy that does not run, or serves none of this yet: wanted
  * endpoints keep the names that `known` has for them, the others get the lowest
  * free ones. It is doubled until all of them have a place.
  */
@@ -105,13 +110,12 @@ export const fresh = (options: {
   const byKey = new Map(wanted.map((one) => [endpointKey(one.endpoint), one]))
   const placed = new Map<string, Placed>()
   const holds = new Map<string, Hold>()
-  for (const line of known.servers) {
-    const { afterLoad, endpoint, isDisabled, name } = line
+  for (const { endpoint, isDisabled, name } of known.servers) {
     const one = byKey.get(endpointKey(endpoint))
     if (one === undefined || slotNumber(name) === undefined || placed.has(name)) continue
     placed.set(name, { ...one, server: name })
     byKey.delete(endpointKey(endpoint))
-    if (isDisabled) holds.set(name, afterLoad === "drain" ? "drain" : "maint")
+    if (isDisabled) holds.set(name, "maint")
   }
   // Without slots to spare, the pool is what is wanted and no more.
   const knownSize = nodeSlots === 0 ? 0 : Math.max(...known.servers.map(({ name }) => slotNumber(name) ?? 0), 0)

@@ -133,26 +133,28 @@ describe("EndState.fresh", () => {
 
     assert.deepStrictEqual(shown(servers), ["node1 10.0.0.1:80", "node3 10.0.0.2:80"])
   })
-
-  it("keeps the operator's drain through a reload", () => {
-    const { servers } = EndState.fresh({
-      backend: "web",
-      wanted: [wanted(a)],
-      known: known({ ...line("node1", a, true), afterLoad: "drain" }),
-      nodeSlots: 1
-    })
-
-    assert.deepStrictEqual(servers, [{ name: "node1", endpoint: a, isDisabled: true, afterLoad: "drain" }])
-  })
 })
 
 describe("EndState.forLoad", () => {
-  it("has as free slots what has not proven itself", () => {
+  const forLoad = (state: ObservedState, prove: boolean, ...endpoints: ReadonlyArray<Endpoint>) =>
+    EndState.forLoad(plan(state, ...endpoints), state, fixed(2), { prove }).servers
+
+  it("has as free slots what has not proven itself, where it has to", () => {
     const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
 
-    const { servers } = EndState.forLoad(plan(state, a, b), state, fixed(2))
+    assert.deepStrictEqual(shown(forLoad(state, true, a, b)), ["node1 10.0.0.1:80", "node2 127.0.0.1:1 disabled"])
+    assert.deepStrictEqual(shown(forLoad(state, false, a, b)), ["node1 10.0.0.1:80", "node2 10.0.0.2:80"])
+  })
 
-    assert.deepStrictEqual(shown(servers), ["node1 10.0.0.1:80", "node2 127.0.0.1:1 disabled"])
+  it("keeps what leaves and may not go yet, and what the operator holds", () => {
+    const leaving = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
+    const held = observed(server("node1", a, "drain"), server("node2", b, "maint"))
+
+    assert.deepStrictEqual(shown(forLoad(leaving, true, b)), ["node1 10.0.0.1:80", "node2 127.0.0.1:1 disabled"])
+    assert.deepStrictEqual(forLoad(held, true, a, b), [
+      { name: "node1", endpoint: a, isDisabled: true, afterLoad: "drain" },
+      { name: "node2", endpoint: b, isDisabled: true }
+    ])
   })
 })
 

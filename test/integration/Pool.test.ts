@@ -459,3 +459,40 @@ describe("two processes of HAProxy 2.2", () => {
     })
   )
 })
+
+describe("a start of ep2 beside a HAProxy that serves and has to be reloaded", () => {
+  it.live.each([
+    { name: "slots", settings: { node_slots: "4" } },
+    { name: "a config for each change", settings: { update_type: "update_by_config" } }
+  ])("replaces all servers with $name as a pass would: the old ones go when the new ones are up", ({ settings }) =>
+    Effect.gen(function* () {
+      const version = World.versions.at(-1)!
+      const world = yield* makeWorld({ version, settings, backend: closesIdle(version) })
+      const [a, b, c, d] = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
+      yield* want(world, [a!, b!])
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const ep2 = yield* world.start()
+          yield* serves(world, [a!, b!])
+          yield* logs(ep2, /following the source/)
+          ep2.signal("SIGTERM")
+          yield* ep2.ended
+        })
+      )
+      yield* Effect.forEach([c!, d!], ({ stop }) => stop)
+      yield* want(world, [c!, d!])
+      edit(world.template, (text) => text.replace("retries 3", "retries 2"))
+      const traffic = yield* Traffic.start({ port: world.port })
+
+      const ep2 = yield* world.start()
+      yield* logs(ep2, /HAProxy runs another configuration: reloading it/)
+      yield* logs(ep2, /following the source/)
+      yield* Effect.sleep("1500 millis")
+      yield* serves(world, [a!, b!])
+      yield* Effect.forEach([c!, d!], ({ start }) => start)
+      yield* serves(world, [c!, d!])
+
+      assert.deepStrictEqual(reasons(yield* traffic.stop), [])
+    })
+  )
+})
