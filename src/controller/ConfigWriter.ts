@@ -112,7 +112,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
       Effect.flatMap((loaded) =>
         Effect.map(Effect.forEach(ready.servers, haproxy.afterLoad), (failed) => [loaded, failed] as const)
       ),
-      Effect.ensuring(Ref.set(loadingFrom, undefined))
+      Effect.ensuring(Ref.set(loadingFrom, undefined)),
+      // A stop of ep2 waits for it: a HAProxy that was not told everything would have servers that were not proven.
+      Effect.uninterruptible
     )
     yield* Ref.set(replaced, before)
     yield* Ref.set(wanted, undefined)

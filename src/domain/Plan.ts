@@ -157,7 +157,8 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
       Retirement.make({
         process,
         placed,
-        unplaced: growth === undefined ? unplaced.length : 0,
+        unplaced: unplaced.length,
+        isGrowing: growth !== undefined,
         awaited,
         isOverdue: (server) => drainedFor(process.socket, server) >= options.drainTimeoutMillis
       }).map((name) => `${process.socket} ${name}`)

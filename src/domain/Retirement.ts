@@ -5,7 +5,7 @@
  * | the server's endpoint | may be drained |
  * | --- | --- |
  * | not wanted, or up on another server of the process too | all but one per endpoint that is still on its way here |
- * | … and wanted endpoints find no slot | as many as make room, up to half of what is served at a time |
+ * | … and wanted endpoints find no slot | as many as make room, up to half of what is served at a time; none while the pool grows |
  * | wanted, up on no other server of the process, whose own server another endpoint has | one at a time, when nothing else can move |
  * | … and whose own server is free, or has it and comes up | none |
  *
@@ -21,6 +21,8 @@ export interface Input {
   readonly placed: ReadonlyArray<Wanted & { readonly server: string }>
   /** How many wanted endpoints found no slot. */
   readonly unplaced: number
+  /** They will have one soon without anything done for it. */
+  readonly isGrowing: boolean
   /** Wanted endpoints, by key, that are on their way and may still need their time to come up. */
   readonly awaited: ReadonlySet<string>
   /** Whether a leaving server has used up its time to drain, so that its slot is not counted on. */
@@ -28,7 +30,7 @@ export interface Input {
 }
 
 /** The names, in the order in which they should go. */
-export const make = ({ awaited, isOverdue, placed, process, unplaced }: Input): ReadonlyArray<string> => {
+export const make = ({ awaited, isGrowing, isOverdue, placed, process, unplaced }: Input): ReadonlyArray<string> => {
   const goals = new Map(placed.map(({ endpoint, server }) => [server, endpointKey(endpoint)]))
   const wanted = new Set(goals.values())
   const slots = process.servers.filter(({ name }) => slotNumber(name) !== undefined)
@@ -66,7 +68,7 @@ export const make = ({ awaited, isOverdue, placed, process, unplaced }: Input): 
   const onTheirWay = [...awaited].filter((key) => (timesUp.get(key) ?? 0) === 0).length
   const leaving = servers.filter(({ key, server }) => !isUp(server) && goals.get(server.name) !== key)
   const isAnyLeaving = leaving.some(({ server }) => !isOverdue(server))
-  const isFull = unplaced > 0 && onTheirWay === 0 && !isAnyLeaving
+  const isFull = unplaced > 0 && !isGrowing && onTheirWay === 0 && !isAnyLeaving
   // Not the last one while another server is to leave and will make room by itself.
   const half = up.length > 1 || leaving.length === 0 ? Math.max(1, Math.floor(up.length / 2)) : 0
   const going = Math.max(0, surplus.length - onTheirWay - unplaced, isFull ? Math.min(unplaced, half) : 0)

@@ -47,6 +47,24 @@ describe("Assignment.make", () => {
     assert.deepStrictEqual(names(["c", "a"], state), { c: "node2", a: "node9" })
   })
 
+  it("gives every endpoint a name where servers can be added, and never one that is busy somewhere", () => {
+    const state = observed([server(1, b), server(2, free)], [server(1, free), server(4, b)])
+
+    const without = Assignment.make(wantedOf(["a", "c"]), state)
+    const { placed, unplaced } = Assignment.make(wantedOf(["a", "c"]), state, { canAdd: true })
+
+    assert.lengthOf(without.unplaced, 2)
+    assert.deepStrictEqual(unplaced, [])
+    // node2 is free where it is; node1 and node4 are busy in one process each.
+    assert.deepStrictEqual(
+      placed.map(({ origin, server: name }) => [origin, name]),
+      [
+        ["a", "node2"],
+        ["c", "node3"]
+      ]
+    )
+  })
+
   it("lists what is placed by the number of the server", () => {
     const { placed } = Assignment.make(wantedOf(["a", "b"]), observed([server(10, a), server(9, b)]))
 

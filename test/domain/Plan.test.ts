@@ -122,6 +122,66 @@ describe("Plan.make, row by row: a wanted endpoint without a server", () => {
     ])
   })
 
+  it("proves itself on a server whose check is still off, which is switched on", () => {
+    const off = { ...freeServer(1), hasCheck: false, isCheckOff: true } as const
+
+    const plan = make(["a"], observed([off]), { prove: true })
+
+    assert.deepStrictEqual(plan.actions, [Plan.Action.Arrive({ ...step, endpoint: a, prove: true, isCheckOff: true })])
+  })
+
+  describe("where servers can be added", () => {
+    const growth = { by: "add", keep: 1 } as const
+
+    it("gets a new server under the lowest name that nobody has, once in each process", () => {
+      const state = observed([server(1, { endpoint: a }), server(3, { endpoint: b })], [server(1, { endpoint: a })])
+
+      const plan = make(["a", "b", "c"], state, { growth })
+
+      assert.deepStrictEqual(plan.unplaced, [])
+      assert.deepStrictEqual(plan.actions, [
+        Plan.Action.Add({ socket: "socket0", server: "node2" }),
+        Plan.Action.Add({ socket: "socket1", server: "node2" }),
+        Plan.Action.Add({ socket: "socket1", server: "node3" })
+      ])
+      assert.isTrue(plan.isIncomplete)
+    })
+
+    it("takes a free server before a new one, also one that is to be removed", () => {
+      const plan = make(["a"], observed([server(1, { endpoint: b }), freeServer(5)]), { growth })
+
+      assert.deepStrictEqual(
+        plan.actions[0],
+        Plan.Action.Arrive({ ...step, server: "node5", endpoint: a, prove: false })
+      )
+    })
+
+    it("has free servers beyond what is kept removed, and those that are on their way not", () => {
+      const marked = server(4, { admin: "maint", isMarked: true, health: "down" })
+
+      const plan = make([], observed([freeServer(1), freeServer(2), freeServer(3), marked]), { growth })
+
+      assert.deepStrictEqual(plan.actions, [
+        Plan.Action.Free({ ...step, server: "node4" }),
+        Plan.Action.Remove({ ...step, server: "node2" }),
+        Plan.Action.Remove({ ...step, server: "node3" })
+      ])
+    })
+  })
+
+  it("waits where the pool grows by a reload, and nothing is drained to make room", () => {
+    const state = observed([server(1, { endpoint: a }), server(2, { endpoint: b })])
+
+    const growing = make(["c", "d"], state, { growth: { by: "reload" } })
+    const stuck = make(["c", "d"], state)
+
+    assert.deepStrictEqual([growing.actions, growing.unplaced.length], [[], 2])
+    assert.deepStrictEqual(
+      stuck.actions.map(({ _tag }) => _tag),
+      ["Drain"]
+    )
+  })
+
   it("is reported when there is no room", () => {
     const plan = make(["a", "b"], observed([server(1, { endpoint: a })]))
 

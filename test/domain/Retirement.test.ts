@@ -27,6 +27,7 @@ const make = (
     readonly placed?: Readonly<Record<number, Name>>
     readonly awaited?: ReadonlyArray<Name>
     readonly unplaced?: number
+    readonly isGrowing?: boolean
   }
 ) =>
   Retirement.make({
@@ -36,6 +37,7 @@ const make = (
       server: `node${number}`
     })),
     unplaced: some.unplaced ?? 0,
+    isGrowing: some.isGrowing ?? false,
     awaited: new Set((some.awaited ?? []).map((name) => endpointKey(endpoints[name]))),
     isOverdue: ({ sessions }) => sessions === 1
   })
@@ -70,6 +72,9 @@ describe("Retirement.make, row by row: where wanted endpoints find no slot", () 
     assert.deepStrictEqual(make(["a", "b", "c", "d"], { unplaced: 4 }), ["node1", "node2"])
     assert.deepStrictEqual(make(["a", "b", "c", "d"], { unplaced: 1 }), ["node1", "node2", "node3"])
     assert.deepStrictEqual(make(["a", "b", "c"], { placed: { 1: "a" }, unplaced: 2 }), ["node2"])
+    // A pool that grows needs no room, and what waits for it is waited for.
+    assert.deepStrictEqual(make(["a", "b", "c", "d"], { unplaced: 4, isGrowing: true }), [])
+    assert.deepStrictEqual(make(["a", "b", "c", "d"], { unplaced: 1, isGrowing: true }), ["node1", "node2", "node3"])
   })
 
   it("nothing more goes while something is leaving that will make room", () => {

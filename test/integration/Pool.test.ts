@@ -40,6 +40,34 @@ const admins = (world: World.World) =>
 const closesIdle = (version: string) => (version === "2.2" ? "" : "    option idle-close-on-response\n")
 
 describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (version) => {
+  it.live("lets nothing go before it has grown, where all servers are replaced at once", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({
+        version,
+        settings: { node_slots: "2", reload_interval: "3" },
+        backend: `    default-server maxconn 500\n${closesIdle(version)}`
+      })
+      const all = yield* HttpBackends.makeAll(["a", "b", "c", "d", "e"])
+      yield* want(world, all.slice(0, 2))
+      const ep2 = yield* world.start()
+      yield* serves(world, all.slice(0, 2))
+      yield* logs(ep2, /following the source/)
+      const traffic = yield* Traffic.start({ port: world.port })
+
+      // The first growth is at once, the second one has to wait for its turn.
+      yield* want(world, all.slice(0, 3))
+      yield* serves(world, all.slice(0, 3))
+      yield* want(world, all.slice(0, 4))
+      yield* serves(world, all.slice(0, 4))
+      const [a, b, c, d] = yield* HttpBackends.makeAll(["A", "B", "C", "D"])
+      yield* want(world, [a!, b!, c!, d!])
+      yield* serves(world, [a!, b!, c!, d!])
+
+      assert.deepStrictEqual(reasons(yield* traffic.stop), [])
+      assert.strictEqual(reloads(ep2), 2)
+    })
+  )
+
   it.live("grows by a reload where its balance algorithm takes no servers, and says why", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld({
