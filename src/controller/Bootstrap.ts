@@ -41,20 +41,28 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
   const servers = yield* Effect.forEach(backends, (options, index) => firstServers(options, answers[index]!, onDisk))
   const rendered = yield* renderer.render(servers)
 
-  yield* Effect.forEach(servers, (one) => writer.offer(one), { discard: true })
   const { answering, isRunning } = yield* reloader.state
   if (answering.length > 0 && answering.every(({ mark }) => mark === rendered.mark)) {
     yield* Effect.logInfo("HAProxy already runs this template with these settings: no reload")
+    // What an ep2 that was killed in the middle of a load did not come to.
+    const left = backends.map(({ name }) => ({ backend: name, servers: unprovenIn(onDisk, name) }))
+    yield* Effect.forEach(left, haproxy.afterLoad, { discard: true })
   } else {
-    yield* writer.write
+    const mark = yield* writer.put(servers)
     const pids = answering.map(({ pid }) => pid).join(", ")
     yield* Effect.logInfo(
       isRunning ? `HAProxy runs another configuration: reloading it (pid ${pids})` : "HAProxy does not run: starting it"
     )
-    const { leaving } = yield* isRunning ? reloader.reload(rendered.mark) : reloader.start(rendered.mark)
-    for (const { error } of (yield* Effect.forEach(servers, haproxy.afterLoad)).flat()) {
-      yield* Effect.logWarning(`after the start: ${error.message}`)
-    }
+    const { leaving } = yield* (isRunning ? reloader.reload(mark) : reloader.start(mark)).pipe(
+      Effect.tap(() =>
+        Effect.gen(function* () {
+          for (const { error } of (yield* Effect.forEach(servers, haproxy.afterLoad)).flat()) {
+            yield* Effect.logWarning(`after the start: ${error.message}`)
+          }
+        })
+      ),
+      Effect.uninterruptible
+    )
     if (leaving.length > 0)
       yield* Effect.logInfo(`the HAProxy of before finishes its sessions: pid ${leaving.join(", ")}`)
   }
@@ -110,8 +118,12 @@ const whileServing = Effect.fnUntraced(function* (
   const nowMillis = yield* Clock.currentTimeMillis
   const growth = { by: "add", keep: options.nodeSlots } as const
   const plan = Plan.make(desired, observed, Plan.emptyMemory, { ...options.plan, nowMillis, growth })
-  if (options.updateBy === "config") return EndState.byConfig(plan, observed, options.plan)
+  if (options.updateBy === "config") return EndState.byConfigForLoad(plan, observed, options.plan)
   const numbers = observed.processes.flatMap(({ servers }) => servers.map(({ name }) => slotNumber(name) ?? 0))
   const size = EndState.grown(Math.max(options.nodeSlots, ...numbers), desired.wanted.length)
   return EndState.forLoad(plan, observed, { size, isElastic: false }, options.plan)
 })
+
+/** Servers that the file on disk has as still to be told to prove themselves. */
+const unprovenIn = (onDisk: string, backend: string) =>
+  ServerRegion.read(onDisk, backend).filter(({ afterLoad }) => afterLoad === "prove")

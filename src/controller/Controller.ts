@@ -57,13 +57,20 @@ const backoff = Schedule.min([Schedule.exponential("250 millis"), Schedule.space
  */
 export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArray<BackendOptions>) {
   const writer = yield* ConfigWriter
+  const reconciler = yield* Reconciler
   const wakes = new Map<string, Queue.Queue<void>>()
   for (const { name } of backends) wakes.set(name, yield* Queue.sliding<void>(1))
   const wakeAll = () => Effect.forEach(wakes.values(), (wake) => Queue.offer(wake, undefined), { discard: true })
 
   return yield* Effect.all(
     [
-      writer.run(wakeAll()),
+      writer.run({
+        refresh: Effect.forEach(backends, ({ name }) => reconciler.pass(name), {
+          concurrency: "unbounded",
+          discard: true
+        }),
+        onLoaded: wakeAll()
+      }),
       Supervisor.watch(wakeAll),
       ...backends.map((options) => keepLevel(options, wakes.get(options.name)!))
     ],

@@ -15,9 +15,8 @@ import type * as Plan from "../domain/Plan.ts"
 import { type ObservedState, slotNumber } from "../domain/State.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import type { Failure } from "../haproxy/Haproxy.ts"
-import type { BackendServers } from "../haproxy/ServerRegion.ts"
 import { TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
-import { ConfigWriter, type Load } from "./ConfigWriter.ts"
+import { ConfigWriter, type Load, type Offer } from "./ConfigWriter.ts"
 
 export interface Way {
   readonly growth: Plan.Options["growth"]
@@ -31,15 +30,19 @@ export interface Growth {
   /** Learns from what HAProxy refused. True: the plan was made for another way, and the next pass has to be. */
   readonly heed: (failures: ReadonlyArray<Failure>) => Effect.Effect<boolean>
   /** What the file is to hold after this pass, and whether HAProxy has to load it because the pool is too small. */
-  readonly endState: (
-    plan: Plan.Plan,
-    observed: ObservedState
-  ) => Effect.Effect<{ readonly servers: BackendServers; readonly load: Load | undefined }>
+  readonly endState: (plan: Plan.Plan, observed: ObservedState) => Effect.Effect<Offer>
 }
 
-/** HAProxy refused to add a server. It is no error of the pass: there is another way. */
+/**
+ * HAProxy takes no such server. It is no error of the pass: there is another way.
+ * That the socket has no rights, or that somebody else has just made a server of
+ * that name, is one.
+ */
 export const isRefusal = ({ action, error }: Failure): boolean =>
-  action?._tag === "Add" && error._tag === "CommandRejected"
+  action?._tag === "Add" &&
+  error._tag === "CommandRejected" &&
+  error.command.startsWith("add server ") &&
+  !/^(?:Permission denied|Already exists|No such backend)/.test(error.reply)
 
 export const make = Effect.fnUntraced(function* (options: {
   readonly name: string
@@ -50,8 +53,6 @@ export const make = Effect.fnUntraced(function* (options: {
   const { name, nodeSlots, updateBy } = options
   const renderer = yield* TemplateRenderer
   const writer = yield* ConfigWriter
-  /** How large the pool was decided to be. */
-  const size = yield* Ref.make(nodeSlots)
   const refusal = yield* Ref.make<string | undefined>(undefined)
   /** Whether the last pass found that servers can be added. */
   const isElastic = yield* Ref.make(false)
@@ -81,26 +82,26 @@ export const make = Effect.fnUntraced(function* (options: {
   })
 
   const endState = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState) {
-    if (yield* Ref.get(isElastic)) {
-      return { servers: EndState.make(plan, observed, { size: nodeSlots, isElastic: true }), load: undefined }
-    }
+    const offer = (pool: EndState.Pool, load: Load | undefined): Offer => ({
+      servers: EndState.make(plan, observed, pool),
+      forLoad: EndState.forLoad(plan, observed, pool, options.plan),
+      load
+    })
+    if (yield* Ref.get(isElastic)) return offer({ size: nodeSlots, isElastic: true }, undefined)
     const numbers = observed.processes.flatMap(({ servers }) => servers.map((one) => slotNumber(one.name) ?? 0))
     const present = Math.max(0, ...numbers)
     const needed = plan.placed.length + plan.unplaced.length
     const isShort = plan.unplaced.length > 0 || plan.isIncomplete
     // Slots that are on their way out count as taken, so that room is made where there is none.
-    const next = isShort
-      ? Math.max(yield* Ref.get(size), EndState.grown(present, present + plan.unplaced.length))
-      : yield* Ref.get(size)
-    yield* Ref.set(size, next)
-    const pool = { size: next, isElastic: false }
-    if (!isShort) return { servers: EndState.make(plan, observed, pool), load: undefined }
+    const enough = isShort ? EndState.grown(present, present + plan.unplaced.length) : nodeSlots
+    const size = Math.max(nodeSlots, enough)
+    const pool = { size, isElastic: false }
+    if (!isShort) return offer(pool, undefined)
     const reason =
       plan.unplaced.length > 0
-        ? `the pool of ${name} grows from ${present} to ${next} slots for ${needed} endpoints`
+        ? `the pool of ${name} grows from ${present} to ${size} slots for ${needed} endpoints`
         : `a process lacks servers of ${name} that the others have`
-    const load = { reason, pids: observed.processes.map(({ pid }) => pid) }
-    return { servers: EndState.forLoad(plan, observed, pool, options.plan), load }
+    return offer(pool, { reason, pids: observed.processes.map(({ pid }) => pid) })
   })
 
   return { way, heed, endState } satisfies Growth

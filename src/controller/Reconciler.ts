@@ -9,7 +9,7 @@
  * next one starts from what it finds. What must be known over time is the last
  * good answer of the source and the planner's memory.
  */
-import { Clock, Context, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Layer, Semaphore } from "effect"
 import * as Guard from "../domain/Guard.ts"
 import * as Plan from "../domain/Plan.ts"
 import type { DesiredState, ObservedState } from "../domain/State.ts"
@@ -51,7 +51,7 @@ export class Reconciler extends Context.Service<
     readonly fetch: (backend: string) => Effect.Effect<void, FetchError>
     /**
      * Runs one pass. Never fails: errors are part of the outcome. Passes of one
-     * backend must not overlap.
+     * backend are made one after the other, in the order of the calls.
      */
     readonly pass: (backend: string) => Effect.Effect<Outcome>
     /** Hands over the answer that the bootstrap got, so that a source that fails right after it loses nothing. */
@@ -72,6 +72,8 @@ interface State {
   readonly options: BackendOptions
   readonly memory: Memory
   readonly growth: Growth.Growth
+  /** Passes of one backend do not overlap. */
+  readonly turn: Semaphore.Semaphore
   readonly standing: Report.Standing
   readonly notices: Report.Standing
 }
@@ -85,7 +87,8 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const [standing, notices] = [yield* Report.makeStanding, yield* Report.makeNotices]
     const growth = yield* Growth.make(options)
     const memory = { answer: undefined, plan: Plan.emptyMemory, origins: new Map() }
-    states.set(options.name, { options, growth, standing, notices, memory })
+    const turn = yield* Semaphore.make(1)
+    states.set(options.name, { options, growth, turn, standing, notices, memory })
   }
 
   const stateOf = (backend: string) => {
@@ -98,8 +101,12 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     memory.answer = yield* fetcher.fetch(backend)
   })
 
-  const pass = Effect.fn("Reconciler.pass")(function* (backend: string) {
-    const state = yield* stateOf(backend)
+  const pass = (backend: string) =>
+    Effect.flatMap(stateOf(backend), (state) =>
+      state.turn.withPermit(passOne(backend, state)).pipe(Effect.annotateLogs({ backend }))
+    )
+
+  const passOne = Effect.fn("Reconciler.pass")(function* (backend: string, state: State) {
     const { growth, memory, notices, options, standing } = state
     const observed = yield* haproxy.observe(backend)
     const answer = memory.answer
@@ -138,8 +145,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     yield* Report.logActions(plan, observed, names)
     const failures: ReadonlyArray<Failure> = plan.actions.length === 0 ? [] : yield* haproxy.apply(plan, observed)
     if (yield* growth.heed(failures)) return failures
-    const { load, servers } = yield* growth.endState(plan, observed)
-    yield* writer.offer(servers, load)
+    yield* writer.offer(yield* growth.endState(plan, observed))
     return failures
   })
 
@@ -149,13 +155,17 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     observed: ObservedState,
     names: Report.Names
   ) {
-    const servers = EndState.byConfig(plan, observed, options.plan)
+    const servers = EndState.byConfig(plan, observed)
     const pids = observed.processes.map(({ pid }) => pid)
-    const load = EndState.differs(servers, observed) ? { reason: "update_by_config, servers changed", pids } : undefined
-    if (yield* writer.offer(servers, load)) yield* Report.logActions(plan, observed, names)
-    // What an earlier way of changing HAProxy left on its way is wanted: no config says that.
-    const resumed = { ...plan, actions: plan.actions.filter(({ _tag }) => _tag === "Resume") }
-    return resumed.actions.length === 0 ? [] : yield* haproxy.apply(resumed, observed)
+    const isNew = yield* writer.offer({
+      servers,
+      forLoad: EndState.byConfigForLoad(plan, observed, options.plan),
+      load: EndState.differs(servers, observed) ? { reason: "update_by_config, servers changed", pids } : undefined
+    })
+    if (isNew) yield* Report.logConfigActions(plan, observed, names)
+    // What leaves gets no new request from now on, and what was left on its way in gets its traffic: no config says that.
+    const now = { ...plan, actions: plan.actions.filter(({ _tag }) => _tag === "Resume" || _tag === "Drain") }
+    return now.actions.length === 0 ? [] : yield* haproxy.apply(now, observed)
   })
 
   const remember = (answer: DesiredState) =>

@@ -86,6 +86,18 @@ export const logActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed
   }
 })
 
+/** The same where a config makes the changes: what comes and what goes, once it is decided. */
+export const logConfigActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState, names: Names) {
+  const present = new Set(observed.processes.flatMap(({ servers }) => servers.map(({ name }) => name)))
+  for (const { endpoint, origin, server } of plan.placed) {
+    if (present.has(server)) continue
+    yield* Effect.logInfo(`arrives with the next config: ${origin}`).pipe(
+      Effect.annotateLogs({ server, endpoint: endpointKey(endpoint) })
+    )
+  }
+  yield* logActions({ ...plan, actions: plan.actions.filter(({ _tag }) => _tag === "Drain") }, observed, names)
+})
+
 /** Logs which endpoints on their way have passed their checks, in every process that could be observed. */
 export const logProven = Effect.fnUntraced(function* (plan: Plan.Plan, before: Plan.Memory, nowMillis: number) {
   for (const { endpoint, origin, server } of plan.placed) {

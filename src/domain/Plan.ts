@@ -57,7 +57,13 @@ export type Action = Data.TaggedEnum<{
     readonly isCheckOff?: true
   }
   /** It is on its endpoint already: give it its traffic (back). `isReady`: it left maintenance before. */
-  readonly Resume: Step & { readonly endpoint: Endpoint; readonly prove: boolean; readonly isReady: boolean }
+  readonly Resume: Step & {
+    readonly endpoint: Endpoint
+    readonly prove: boolean
+    readonly isReady: boolean
+    /** As for `Arrive`. */
+    readonly isCheckOff?: true
+  }
   /** Balance nothing new onto it; its sessions go on. */
   readonly Drain: Step & { readonly endpoint: Endpoint }
   /** Into maintenance: nothing reaches it any more; `shutdown` ends the sessions that it still has. */
@@ -181,8 +187,10 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
     if (goal !== undefined && isOn(server, goal.endpoint)) {
       if (server.isMarked) {
         const isReady = server.admin !== "maint"
-        const prove = options.prove && server.hasCheck && (!isReady || server.health === "unproven")
-        actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove, isReady }))
+        const off = server.isCheckOff ? ({ isCheckOff: true } as const) : {}
+        const isUnproven = !isReady || server.health === "unproven" || server.isCheckOff === true
+        const prove = options.prove && (server.hasCheck || server.isCheckOff === true) && isUnproven
+        actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove, isReady, ...off }))
       } else if (server.admin !== "ready" && !held.some((one) => one.server === server.name)) {
         held.push({ ...goal, admin: server.admin })
       }

@@ -38,38 +38,49 @@ export const make = (plan: Plan, observed: ObservedState, { isElastic, size }: P
 }
 
 /**
- * The same for a config that HAProxy is about to load. What has not proven itself
- * yet is a free slot, since every server of a config takes traffic at once; what
- * leaves and may not go yet stays.
+ * The same for a config that HAProxy is about to load, since every server of a
+ * config takes traffic at once: what has not proven itself yet, and what is known
+ * to be down, is to prove itself first. What leaves and may not go yet stays.
  */
-export const forLoad = (
-  plan: Plan,
-  observed: ObservedState,
-  size: Pool,
-  { prove }: { readonly prove: boolean }
-): BackendServers => {
-  const isProven = ({ endpoint }: Wanted) => !prove || plan.memory.arrivals.get(endpointKey(endpoint)) === undefined
-  const { servers } = make({ ...plan, placed: plan.placed.filter(isProven) }, observed, size)
+export const forLoad = (plan: Plan, observed: ObservedState, size: Pool, how: Proof): BackendServers => {
+  const { servers } = make(plan, observed, size)
   const staying = stayingOf(plan, observed)
-  return { backend: plan.backend, servers: servers.map((line) => staying.get(line.name) ?? line) }
+  const lines = servers.map((line) => staying.get(line.name) ?? proving(line, plan, observed, how))
+  return { backend: plan.backend, servers: lines }
+}
+
+/** Whether new servers have to prove themselves. */
+export interface Proof {
+  readonly prove: boolean
 }
 
 /**
  * The servers of a backend that is changed by its config alone: what is wanted,
  * and what leaves and may not go yet. No free slots.
  */
-export const byConfig = (
-  plan: Plan,
-  observed: ObservedState,
-  { prove }: { readonly prove: boolean }
-): BackendServers => {
-  const staying = stayingOf(plan, observed)
+export const byConfig = (plan: Plan, observed: ObservedState): BackendServers => {
   const { servers } = pool(plan.backend, plan.placed, [], holdsOf(plan))
-  const isNew = ({ endpoint }: ServerLine) => plan.memory.arrivals.get(endpointKey(endpoint)) !== undefined
-  const proving = servers.map((line): ServerLine => {
-    return prove && !line.isDisabled && isNew(line) ? { ...line, afterLoad: "prove" } : line
-  })
-  return { backend: plan.backend, servers: inOrder([...proving, ...staying.values()]) }
+  return { backend: plan.backend, servers: inOrder([...servers, ...stayingOf(plan, observed).values()]) }
+}
+
+/** The same for a config that HAProxy is about to load. */
+export const byConfigForLoad = (plan: Plan, observed: ObservedState, how: Proof): BackendServers => {
+  const { servers } = byConfig(plan, observed)
+  const staying = stayingOf(plan, observed)
+  const lines = servers.map((line) => (staying.has(line.name) ? line : proving(line, plan, observed, how)))
+  return { backend: plan.backend, servers: lines }
+}
+
+/** A line for a server that may take traffic only once its checks pass; the line itself where it may at once. */
+const proving = (line: ServerLine, plan: Plan, observed: ObservedState, { prove }: Proof): ServerLine => {
+  if (line.isDisabled) return line
+  const key = endpointKey(line.endpoint)
+  const isNew = prove && plan.memory.arrivals.get(key) !== undefined
+  const there = observed.processes.map(({ servers }) =>
+    servers.find(({ endpoint, name }) => name === line.name && endpoint !== undefined && endpointKey(endpoint) === key)
+  )
+  const isDown = there.length > 0 && there.every((one) => one?.health === "down" && one.admin === "ready")
+  return isNew || isDown ? { ...line, isDisabled: true, afterLoad: "prove" } : line
 }
 
 /** Servers that are not wanted and serve all the same, since their replacements are not up: the plan lets them be. */
@@ -110,12 +121,13 @@ export const fresh = (options: {
   const byKey = new Map(wanted.map((one) => [endpointKey(one.endpoint), one]))
   const placed = new Map<string, Placed>()
   const holds = new Map<string, Hold>()
-  for (const { endpoint, isDisabled, name } of known.servers) {
+  for (const { afterLoad, endpoint, isDisabled, name } of known.servers) {
     const one = byKey.get(endpointKey(endpoint))
     if (one === undefined || slotNumber(name) === undefined || placed.has(name)) continue
     placed.set(name, { ...one, server: name })
     byKey.delete(endpointKey(endpoint))
-    if (isDisabled) holds.set(name, "maint")
+    // One that was to prove itself does so as HAProxy starts.
+    if (isDisabled && afterLoad !== "prove") holds.set(name, afterLoad ?? "maint")
   }
   // Without slots to spare, the pool is what is wanted and no more.
   const knownSize = nodeSlots === 0 ? 0 : Math.max(...known.servers.map(({ name }) => slotNumber(name) ?? 0), 0)

@@ -7,7 +7,7 @@
  */
 import { Context, Effect, Layer, Ref, Result } from "effect"
 import type { Action, Plan } from "../domain/Plan.ts"
-import type { Endpoint, ObservedState, ProcessState, Unobserved } from "../domain/State.ts"
+import { type Endpoint, endpointKey, type ObservedState, type ProcessState, type Unobserved } from "../domain/State.ts"
 import { HaproxySocket, type Session, type SocketError } from "./HaproxySocket.ts"
 import * as RuntimeApi from "./RuntimeApi.ts"
 import type { BackendServers } from "./ServerRegion.ts"
@@ -47,7 +47,8 @@ export class Haproxy extends Context.Service<
     readonly apply: (plan: Plan, observed: ObservedState) => Effect.Effect<ReadonlyArray<Failure>>
     /**
      * Tells every process, which has just loaded a config with these servers, what
-     * the config cannot say (`ServerLine.afterLoad`). Returns what was not done.
+     * the config cannot say (`ServerLine.afterLoad`), where the server is still as
+     * the config has it. Returns what was not done; it may be called again.
      */
     readonly afterLoad: (servers: BackendServers) => Effect.Effect<ReadonlyArray<Failure>>
   }
@@ -112,12 +113,19 @@ const make = Effect.fnUntraced(function* (options: Options) {
   })
 
   const afterLoad = Effect.fn("Haproxy.afterLoad")(function* ({ backend, servers }: BackendServers) {
-    const commands = servers.flatMap(({ afterLoad, name }) =>
-      afterLoad === undefined ? [] : [RuntimeApi.encodeAfterLoad(backend, name, afterLoad)]
-    )
-    if (commands.length === 0) return []
+    const lines = servers.filter(({ afterLoad }) => afterLoad !== undefined)
+    if (lines.length === 0) return []
     const results = yield* inEvery(
       Effect.fnUntraced(function* (open) {
+        const reply = yield* ask(open, RuntimeApi.showServers(backend))
+        const found = new Map(RuntimeApi.parseServers(reply, new Map()).map((one) => [one.name, one]))
+        const commands = lines.flatMap(({ afterLoad, endpoint, name }) => {
+          const server = found.get(name)
+          // Whoever has touched it since then knows better.
+          if (server?.admin !== "maint" || server.isMarked || server.endpoint === undefined) return []
+          if (afterLoad === undefined || endpointKey(server.endpoint) !== endpointKey(endpoint)) return []
+          return RuntimeApi.encodeAfterLoad(`${backend}/${name}`, afterLoad, server)
+        })
         const replies = yield* open.ask(commands.map(({ text }) => text))
         const verdicts = commands.map((command, index) => RuntimeApi.judge(open.socket, command, replies[index] ?? ""))
         return verdicts.filter(Result.isFailure).map(({ failure }) => failure)

@@ -60,7 +60,10 @@ export const encode = (backend: string, action: Action, placeholder: Endpoint, o
   ]
   switch (action._tag) {
     case "Add":
-      return { first: [addServer(name, placeholder, options)], second: [enableHealth(name)] }
+      return {
+        first: [addServer(name, placeholder, options)],
+        second: [enableHealth(name), ...(/\bagent-check\b/.test(options) ? [silent(`enable agent ${name}`)] : [])]
+      }
     case "Remove":
       return { first: [deleteServer(name)], second: [] }
     case "Arrive":
@@ -73,8 +76,10 @@ export const encode = (backend: string, action: Action, placeholder: Endpoint, o
         ],
         second: toTraffic(false, action.prove)
       }
-    case "Resume":
-      return { first: toTraffic(action.isReady, action.prove), second: [] }
+    case "Resume": {
+      const check = action.isCheckOff ? [enableHealth(name)] : []
+      return { first: [...check, ...toTraffic(action.isReady, action.prove)], second: [] }
+    }
     case "Drain":
       return { first: [silent(`${server} weight 0%`)], second: [] }
     case "Stop":
@@ -90,13 +95,28 @@ export const encode = (backend: string, action: Action, placeholder: Endpoint, o
   }
 }
 
-/** What a server of a config that was just loaded is told besides: the operator's drain, or that it is to prove itself. */
-export const encodeAfterLoad = (backend: string, name: string, what: "drain" | "prove"): Command =>
-  silent(`set server ${backend}/${name} ${what === "drain" ? "state drain" : "health down"}`)
+/**
+ * What a server of a config that was just loaded, and is in maintenance there, is
+ * told besides: the operator's drain, or that it is to prove itself.
+ */
+export const encodeAfterLoad = (
+  name: string,
+  what: "drain" | "prove",
+  { hasCheck }: { readonly hasCheck: boolean }
+): ReadonlyArray<Command> => {
+  const server = `set server ${name}`
+  if (what === "drain") return [silent(`${server} state drain`)]
+  const down = hasCheck ? [silent(`${server} health down`)] : []
+  return [silent(`${server} weight 0%`), silent(`${server} state ready`), ...down, silent(`${server} weight 100%`)]
+}
 
-/** The new server is in maintenance, at full weight, without its check running: a free slot. */
+/**
+ * The new server is in maintenance, at full weight, without its check running: a
+ * free slot. On 2.6 it keeps no idle connection unless it is told to, as those of
+ * a config do.
+ */
 const addServer = (name: string, { address, port }: Endpoint, options: string): Command => ({
-  text: `add server ${name} ${address}:${port} ${options}`,
+  text: `add server ${name} ${address}:${port} ${options}${/\bpool-max-conn\b/.test(options) ? "" : " pool-max-conn -1 pool-purge-delay 5s"}`,
   isGood: (reply) => reply === "New server registered."
 })
 

@@ -15,10 +15,12 @@ export interface ServerLine {
   /** A free slot (on the placeholder address) or one that the operator holds. */
   readonly isDisabled: boolean
   /**
-   * What no config file can say, and has to be told to a HAProxy that has just loaded it.
+   * What no config file can say, and has to be told to a HAProxy that has just
+   * loaded it. Such a line is disabled, and says it in a comment, so that an ep2
+   * that ends in between finds it.
    *
-   * - `drain`: the operator's, in place of the maintenance that `disabled` is.
-   * - `prove`: it is to take traffic only once its checks pass.
+   * - `drain`: the operator's, in place of maintenance.
+   * - `prove`: it is to take traffic once its checks pass.
    */
   readonly afterLoad?: "drain" | "prove"
 }
@@ -69,8 +71,10 @@ const beginMark = (backend: string): string => `# ep2: servers of ${backend}, wr
 const endMark = (backend: string): string => `# ep2: end of the servers of ${backend}`
 
 // `disabled` stands last, so that nothing in the options can take it for its value or undo it.
-const serverLine = (server: ServerLine, options: LineOptions): string =>
-  `server ${server.name} ${endpointKey(server.endpoint)} ${optionsText(options)}${server.isDisabled ? " disabled" : ""}`
+const serverLine = ({ afterLoad, endpoint, isDisabled, name }: ServerLine, options: LineOptions): string => {
+  const comment = afterLoad === undefined ? "" : ` # ep2: ${afterLoad}`
+  return `server ${name} ${endpointKey(endpoint)} ${optionsText(options)}${isDisabled ? " disabled" : ""}${comment}`
+}
 
 /** What every server line has behind its address: `check inter 2s …`. */
 export const optionsText = ({ checkInterval, maxconn, serverOptions }: LineOptions): string =>
@@ -89,7 +93,15 @@ const parse = (line: string): ServerLine | undefined => {
   const [keyword, name = "", address = ""] = words
   if (keyword !== "server" || slotNumber(name) === undefined) return undefined
   const found = parseEndpoint(address)
-  return found === undefined ? undefined : { name, endpoint: found, isDisabled: words.at(-1) === "disabled" }
+  const afterLoad = /# ep2: (drain|prove)$/.exec(line)?.[1] as ServerLine["afterLoad"]
+  return found === undefined
+    ? undefined
+    : {
+        name,
+        endpoint: found,
+        isDisabled: words.at(-1) === "disabled",
+        ...(afterLoad === undefined ? {} : { afterLoad })
+      }
 }
 
 const parseEndpoint = (text: string): Endpoint | undefined => {

@@ -51,7 +51,8 @@ export const takesTraffic = ({ isDrain, isMaint, isUp, weight }: ModelServer): b
 
 /** The process after one of ep2's commands. Throws at a command that HAProxy would refuse. */
 export const run = (process: ModelProcess, command: string): ModelProcess => {
-  const [, added, address, port] = /^add server web\/(\S+) (\S+):(\d+) check$/.exec(command) ?? []
+  const [, added, address, port] =
+    /^add server web\/(\S+) (\S+):(\d+) check pool-max-conn -1 pool-purge-delay 5s$/.exec(command) ?? []
   if (added !== undefined && address !== undefined) {
     if (process.servers.some(({ name }) => name === added)) throw new Error(`refused: ${command}`)
     const fresh = freeServer(added, { address, port: Number(port) }, true)

@@ -113,6 +113,23 @@ describe("EndState.fresh", () => {
     assert.deepStrictEqual(shown(servers), ["node1 10.0.0.2:80", "node2 10.0.0.1:80 disabled"])
   })
 
+  it("lets one that was to prove itself do so as HAProxy starts, and keeps an operator's drain", () => {
+    const { servers } = EndState.fresh({
+      backend: "web",
+      wanted: [wanted(a), wanted(b)],
+      known: known(
+        { name: "node1", endpoint: a, isDisabled: true, afterLoad: "prove" },
+        { name: "node2", endpoint: b, isDisabled: true, afterLoad: "drain" }
+      ),
+      nodeSlots: 2
+    })
+
+    assert.deepStrictEqual(servers, [
+      { name: "node1", endpoint: a, isDisabled: false },
+      { name: "node2", endpoint: b, isDisabled: true, afterLoad: "drain" }
+    ])
+  })
+
   it("grows to twice its size until all that is wanted has a place", () => {
     const { servers } = EndState.fresh({ backend: "web", wanted: [wanted(a), wanted(b)], known: known(), nodeSlots: 1 })
 
@@ -139,18 +156,30 @@ describe("EndState.forLoad", () => {
   const forLoad = (state: ObservedState, prove: boolean, ...endpoints: ReadonlyArray<Endpoint>) =>
     EndState.forLoad(plan(state, ...endpoints), state, fixed(2), { prove }).servers
 
-  it("has as free slots what has not proven itself, where it has to", () => {
+  it("lets what has not proven itself do so first, where it has to", () => {
     const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
 
-    assert.deepStrictEqual(shown(forLoad(state, true, a, b)), ["node1 10.0.0.1:80", "node2 127.0.0.1:1 disabled"])
+    assert.deepStrictEqual(forLoad(state, true, a, b), [
+      { name: "node1", endpoint: a, isDisabled: false },
+      { name: "node2", endpoint: b, isDisabled: true, afterLoad: "prove" }
+    ])
     assert.deepStrictEqual(shown(forLoad(state, false, a, b)), ["node1 10.0.0.1:80", "node2 10.0.0.2:80"])
+  })
+
+  it("lets what is known to be down prove itself, whatever new servers have to", () => {
+    const state = observed(server("node1", a), { ...server("node2", b), health: "down" })
+
+    assert.deepStrictEqual(forLoad(state, false, a, b), [
+      { name: "node1", endpoint: a, isDisabled: false },
+      { name: "node2", endpoint: b, isDisabled: true, afterLoad: "prove" }
+    ])
   })
 
   it("keeps what leaves and may not go yet, and what the operator holds", () => {
     const leaving = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
     const held = observed(server("node1", a, "drain"), server("node2", b, "maint"))
 
-    assert.deepStrictEqual(shown(forLoad(leaving, true, b)), ["node1 10.0.0.1:80", "node2 127.0.0.1:1 disabled"])
+    assert.deepStrictEqual(shown(forLoad(leaving, true, b)), ["node1 10.0.0.1:80", "node2 10.0.0.2:80 disabled"])
     assert.deepStrictEqual(forLoad(held, true, a, b), [
       { name: "node1", endpoint: a, isDisabled: true, afterLoad: "drain" },
       { name: "node2", endpoint: b, isDisabled: true }
@@ -160,18 +189,19 @@ describe("EndState.forLoad", () => {
 
 describe("EndState.byConfig", () => {
   const byConfig = (state: ObservedState, ...endpoints: ReadonlyArray<Endpoint>) =>
-    EndState.byConfig(plan(state, ...endpoints), state, { prove: true })
+    EndState.byConfig(plan(state, ...endpoints), state)
 
   it("keeps what leaves until its replacement is up, and has no free slots", () => {
     const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
     const one = byConfig(state, b)
+    const load = EndState.byConfigForLoad(plan(state, b), state, { prove: true })
     const up = byConfig(observed(server("node1", a), server("node2", b)), b)
 
     assert.deepStrictEqual(shown(one.servers), ["node1 10.0.0.1:80", "node2 10.0.0.2:80"])
-    assert.deepStrictEqual(
-      one.servers.map(({ afterLoad }) => afterLoad),
-      [undefined, "prove"]
-    )
+    assert.deepStrictEqual(load.servers, [
+      { name: "node1", endpoint: a, isDisabled: false },
+      { name: "node2", endpoint: b, isDisabled: true, afterLoad: "prove" }
+    ])
     assert.deepStrictEqual(shown(up.servers), ["node2 10.0.0.2:80"])
   })
 

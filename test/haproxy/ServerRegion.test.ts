@@ -26,6 +26,12 @@ describe("ServerRegion.write", () => {
     assert.equal(first, "server node1 10.0.0.1:80 check inter 2s maxconn 100 rise 1 fall 2 disabled")
   })
 
+  it("says behind a disabled server what HAProxy is told after it has loaded it", () => {
+    const [, first] = region([line(1, { isDisabled: true, afterLoad: "prove" })], { serverOptions: "rise 1" })
+
+    assert.equal(first, "server node1 10.0.0.1:80 check rise 1 disabled # ep2: prove")
+  })
+
   it("puts an IPv6 address in brackets", () => {
     const [, first] = region([line(1, { endpoint: { address: "2001:db8::5", port: 80 } })])
 
@@ -45,7 +51,8 @@ describe("ServerRegion.read", () => {
     address: Schema.Literals(["10.0.0.1", "127.0.0.7", "2001:db8::5", "::1"]),
     port: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 })),
     isFree: Schema.Boolean,
-    isDisabled: Schema.Boolean
+    isDisabled: Schema.Boolean,
+    afterLoad: Schema.Literals(["drain", "prove"])
   })
   const Options = Schema.Struct({
     maxconn: Schema.optional(Schema.Literals([1, 100])),
@@ -64,9 +71,13 @@ describe("ServerRegion.read", () => {
     [Schema.Array(Server), Options, Around, Around, Schema.Literals(["", "    ", "\t"])],
     ([some, options, before, after, indent]) => {
       const byName = new Map(
-        some.map(({ address, isDisabled, isFree, number, port }) => [
+        some.map(({ address, afterLoad, isDisabled, isFree, number, port }) => [
           slotName(number),
-          line(number, { endpoint: isFree ? { address: "127.0.0.1", port: 1 } : { address, port }, isDisabled })
+          line(number, {
+            endpoint: isFree ? { address: "127.0.0.1", port: 1 } : { address, port },
+            isDisabled,
+            ...(isDisabled && !isFree ? { afterLoad } : {})
+          })
         ])
       )
       const servers = [...byName.values()]

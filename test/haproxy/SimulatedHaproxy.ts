@@ -52,7 +52,10 @@ export const make = (options: {
     const refusal = refusalOf(command, server)
     if (refusal !== undefined) return refusal
     const before = server?.endpoint
-    process = HaproxyModel.run(process, command.replace(/^(add server \S+ \S+) .*$/, "$1 check"))
+    process = HaproxyModel.run(
+      process,
+      command.replace(/^(add server \S+ \S+) .*$/, "$1 check pool-max-conn -1 pool-purge-delay 5s")
+    )
     if (isAdd) return "New server registered."
     if (command.startsWith("del server ")) return "Server deleted."
     const to = / addr (\S+) port (\d+)$/.exec(command)

@@ -39,6 +39,14 @@ const admins = (world: World.World) =>
 
 const closesIdle = (version: string) => (version === "2.2" ? "" : "    option idle-close-on-response\n")
 
+const isRunning = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
 describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (version) => {
   it.live("lets nothing go before it has grown, where all servers are replaced at once", () =>
     Effect.gen(function* () {
@@ -234,6 +242,8 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
 describe("update_by_config", () => {
   const version = World.versions.at(-1)!
   const settings = { update_type: "update_by_config" }
+  /** One load at once, and the next one six seconds later: time to do something in between. */
+  const seldom = { reload_interval: "6", new_servers: "trusted" }
 
   it.live("loads the first change at once, and those that come within reload_interval together", () =>
     Effect.gen(function* () {
@@ -281,9 +291,141 @@ describe("update_by_config", () => {
       yield* serves(world, [a!, b!])
       yield* Effect.forEach([c!, d!], ({ start }) => start)
       yield* serves(world, [c!, d!])
+      yield* World.eventually(
+        "those that left are gone",
+        Effect.map(world.servers(), (servers) => servers.length === 2)
+      )
 
       assert.deepStrictEqual(reasons(yield* traffic.stop), [])
       assert.isTrue(reloads(ep2) === 2 || reloads(ep2) === 3, ep2.output())
+    })
+  )
+
+  it.live("sends nothing new to what leaves from the moment it is no longer wanted, while the load waits", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ version, settings: { ...settings, ...seldom } })
+      const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
+      yield* want(world, [a!, b!])
+      const ep2 = yield* world.start()
+      yield* serves(world, [a!, b!])
+      yield* logs(ep2, /following the source/)
+      yield* want(world, [a!, b!, c!])
+      yield* serves(world, [a!, b!, c!])
+
+      yield* want(world, [b!, c!])
+      yield* serves(world, [b!, c!])
+
+      assert.strictEqual(reloads(ep2), 1)
+      assert.strictEqual((yield* world.servers()).length, 3)
+    })
+  )
+
+  it.live("loads what is wanted when its turn has come, not what was wanted when it began to wait", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ version, settings: { ...settings, ...seldom } })
+      const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
+      yield* want(world, [a!])
+      const ep2 = yield* world.start()
+      yield* serves(world, [a!])
+      yield* logs(ep2, /following the source/)
+      yield* want(world, [a!, b!])
+      yield* serves(world, [a!, b!])
+
+      yield* want(world, [a!, b!, c!])
+      yield* logs(ep2, new RegExp(`arrives with the next config: ${endpointKey(c!.endpoint)}`))
+      yield* want(world, [a!, b!])
+      yield* Effect.sleep("7 seconds")
+
+      assert.strictEqual(reloads(ep2), 1)
+      assert.notInclude(readFileSync(world.configFile, "utf8"), endpointKey(c!.endpoint))
+    })
+  )
+
+  it.live("keeps a hold that the operator has set while a load waits", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ version, settings: { ...settings, ...seldom } })
+      const all = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
+      yield* want(world, all.slice(0, 2))
+      const ep2 = yield* world.start()
+      yield* serves(world, all.slice(0, 2))
+      yield* logs(ep2, /following the source/)
+      yield* want(world, all.slice(0, 3))
+      yield* serves(world, all.slice(0, 3))
+      const [first] = yield* world.haproxyPids
+
+      yield* want(world, all)
+      yield* logs(ep2, new RegExp(`arrives with the next config: ${endpointKey(all[3]!.endpoint)}`))
+      yield* world.ask("set server web/node1 state maint")
+      yield* serves(world, all.slice(1))
+
+      assert.strictEqual((yield* admins(world)).node1, "maint")
+      assert.notInclude(yield* world.haproxyPids, first)
+      assert.strictEqual(reloads(ep2), 2)
+    })
+  )
+
+  it.live("gives a server that is known to be down no request by a reload", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({
+        version,
+        settings: { ...settings, new_servers: "trusted" },
+        backend: `    retries 0\n${closesIdle(version)}`
+      })
+      const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
+      yield* want(world, [a!, b!])
+      const ep2 = yield* world.start()
+      yield* serves(world, [a!, b!])
+      yield* logs(ep2, /following the source/)
+      yield* b!.stop
+      yield* serves(world, [a!])
+      const traffic = yield* Traffic.start({ port: world.port })
+
+      yield* want(world, [a!, b!, c!])
+      yield* serves(world, [a!, c!])
+      yield* Effect.sleep("1 second")
+      assert.deepStrictEqual(reasons(yield* traffic.stop), [])
+      assert.strictEqual(reloads(ep2), 1)
+
+      yield* b!.start
+      yield* serves(world, [a!, b!, c!])
+    })
+  )
+
+  it.live("serves at once what has no health check", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ version, settings: { ...settings, server_options: "no-check" } })
+      const all = yield* HttpBackends.makeAll(["a", "b"])
+      yield* want(world, all.slice(0, 1))
+      const ep2 = yield* world.start()
+      yield* serves(world, all.slice(0, 1))
+      yield* logs(ep2, /following the source/)
+
+      yield* want(world, all)
+      yield* serves(world, all)
+    })
+  )
+
+  it.live("starts no HAProxy that somebody has stopped, when a load is tried again", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ version, settings })
+      const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
+      yield* want(world, [a!])
+      const ep2 = yield* world.start()
+      yield* serves(world, [a!])
+      yield* logs(ep2, /following the source/)
+      edit(world.template, (text) => `${text}    nosuch keyword\n`)
+      yield* want(world, [a!, b!])
+      yield* logs(ep2, /the config file is behind the runtime/)
+
+      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* logs(ep2, /HAProxy cannot be observed/)
+      edit(world.template, (text) => text.replace("    nosuch keyword\n", ""))
+      yield* logs(ep2, /level with the runtime again/)
+      yield* Effect.sleep("1 second")
+
+      assert.deepStrictEqual((yield* world.haproxyPids).filter(isRunning), [])
+      yield* World.startHaproxy(world, version)
+      yield* serves(world, [a!, b!])
     })
   )
 
