@@ -8,8 +8,8 @@
  * set, decides about the versions.
  *
  * Each step prints its name and time when it is done, and what it said if it
- * failed. The last line counts the tests and the steps; the exit code is 0 only
- * if none failed.
+ * failed, then the tests that this user or machine cannot run. The last line counts
+ * the tests and the steps; the exit code is 0 only if none failed.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
@@ -101,15 +101,27 @@ const trackedFiles = async (): Promise<Outcome> => {
 interface Report {
   readonly numPassedTests: number
   readonly numFailedTests: number
+  readonly testResults: ReadonlyArray<{
+    readonly assertionResults: ReadonlyArray<{ readonly fullName: string; readonly status: string }>
+  }>
 }
 
 const readReport = (file: string): Report => {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as Report
   } catch {
-    return { numPassedTests: 0, numFailedTests: 0 }
+    return { numPassedTests: 0, numFailedTests: 0, testResults: [] }
   }
 }
+
+/** Names of the tests that did not run, though nothing asked for a part only. */
+const leftOut = ({ testResults }: Report): ReadonlyArray<string> =>
+  args.length > 0
+    ? []
+    : testResults
+        .flatMap(({ assertionResults }) => assertionResults)
+        .filter(({ status }) => status !== "passed" && status !== "failed")
+        .map(({ fullName }) => fullName)
 
 const start = performance.now()
 const report = join(folder, "report.json")
@@ -131,6 +143,7 @@ const failed = tests.numFailedTests + failedSteps
 const passed = tests.numPassedTests + steps.filter((isOk) => isOk).length
 const minutes = (performance.now() - start) / 60_000
 const isLate = minutes > limitMinutes ? ", which is over it" : ""
+for (const name of leftOut(tests)) console.log(`NOT RUN ${name}`)
 console.log(`\nHAProxy ${versions}: ${minutes.toFixed(1)} of at most ${limitMinutes} minutes${isLate}`)
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1

@@ -368,10 +368,17 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({
         version,
-        settings: { ...settings, new_servers: "trusted" },
-        backend: `    retries 0\n${closesIdle(version)}`
+        settings: {
+          ...settings,
+          new_servers: "trusted",
+          check_interval: "2s",
+          server_options: "fastinter 100ms downinter 100ms fall 1"
+        },
+        backend: `    retries 0\n    no option redispatch\n${closesIdle(version)}`
       })
-      const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
+      const made = yield* HttpBackends.makeAll(["a", "b", "c"])
+      // Names go by the order of ports; HAProxy checks its first server at once, and the second one later.
+      const [a, b, c] = made.toSorted((one, other) => one.endpoint.port - other.endpoint.port)
       yield* want(world, [a!, b!])
       const ep2 = yield* world.start()
       yield* serves(world, [a!, b!])
