@@ -33,6 +33,10 @@ const reloads = (ep2: World.Ep2) => count(ep2, /reloading HAProxy/)
 
 const reasons = ({ failures }: Traffic.Report) => [...new Set(failures.map(({ reason }) => reason))]
 
+/** In the order in which they get their names. */
+const byPort = (backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
+  backends.toSorted((one, other) => one.endpoint.port - other.endpoint.port)
+
 /** Name → admin state of ep2's servers. */
 const admins = (world: World.World) =>
   Effect.map(world.servers(), (servers) => Object.fromEntries(servers.map(({ admin, name }) => [name, admin])))
@@ -344,7 +348,7 @@ describe("update_by_config", () => {
   it.live("keeps a hold that the operator has set while a load waits", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings: { ...settings, ...seldom } })
-      const all = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
+      const all = byPort(yield* HttpBackends.makeAll(["a", "b", "c", "d"]))
       yield* want(world, all.slice(0, 2))
       const ep2 = yield* world.start()
       yield* serves(world, all.slice(0, 2))
@@ -376,9 +380,8 @@ describe("update_by_config", () => {
         },
         backend: `    retries 0\n    no option redispatch\n${closesIdle(version)}`
       })
-      const made = yield* HttpBackends.makeAll(["a", "b", "c"])
-      // Names go by the order of ports; HAProxy checks its first server at once, and the second one later.
-      const [a, b, c] = made.toSorted((one, other) => one.endpoint.port - other.endpoint.port)
+      // HAProxy checks its first server at once, and the second one later.
+      const [a, b, c] = byPort(yield* HttpBackends.makeAll(["a", "b", "c"]))
       yield* want(world, [a!, b!])
       const ep2 = yield* world.start()
       yield* serves(world, [a!, b!])

@@ -65,6 +65,11 @@ describe.skipIf(!isRoot)("a HAProxy that systemd owns", () => {
         for (const some of [all.slice(0, 3), all.slice(1, 3), all.slice(2), all.slice(0, 2)]) {
           yield* want(some)
           yield* World.serves(world, some)
+          // What leaves is drained at once; the reload that takes it away follows.
+          yield* World.eventually(
+            "the config has just these",
+            Effect.map(world.servers(), (servers) => servers.length === some.length)
+          )
         }
 
         const report = yield* traffic.stop
@@ -72,7 +77,11 @@ describe.skipIf(!isRoot)("a HAProxy that systemd owns", () => {
         assert.sameMembers(Object.keys(report.byServer), ["a", "b", "c", "d"])
         assert.isAtLeast(ep2.output().match(/reloading HAProxy/g)?.length ?? 0, 4)
         assert.strictEqual(yield* systemd.run("systemctl", "show", "-p", "MainPID", "--value", "haproxy"), main)
-        assert.strictEqual((yield* systemd.run("systemctl", "is-active", "haproxy")).trim(), "active")
+        // A last reload, for what has left, may be under way.
+        yield* World.eventually(
+          "the service is active",
+          Effect.map(systemd.run("systemctl", "is-active", "haproxy"), (state) => state.trim() === "active")
+        )
       })
   )
 
