@@ -12,6 +12,7 @@ import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
+import type { BackendServers } from "../haproxy/ServerRegion.ts"
 import * as ServerRegion from "../haproxy/ServerRegion.ts"
 import { type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
 import { Fetcher } from "../orchestrator/Fetcher.ts"
@@ -34,19 +35,18 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
   const reloader = yield* Reloader
   const writer = yield* ConfigWriter
   const reconciler = yield* Reconciler
-  const haproxy = yield* Haproxy
 
   const answers = yield* Effect.forEach(backends, firstAnswer, { concurrency: "unbounded" })
   const onDisk = (yield* file.read) ?? ""
+  const { answering, isRunning } = yield* reloader.state
+  // What an ep2 that was killed in the middle of a load did not come to.
+  const left = backends.map(({ name }) => ({ backend: name, servers: unprovenIn(onDisk, name) }))
+  if (answering.length > 0) yield* tell(left, new Set())
   const servers = yield* Effect.forEach(backends, (options, index) => firstServers(options, answers[index]!, onDisk))
   const rendered = yield* renderer.render(servers)
 
-  const { answering, isRunning } = yield* reloader.state
   if (answering.length > 0 && answering.every(({ mark }) => mark === rendered.mark)) {
     yield* Effect.logInfo("HAProxy already runs this template with these settings: no reload")
-    // What an ep2 that was killed in the middle of a load did not come to.
-    const left = backends.map(({ name }) => ({ backend: name, servers: unprovenIn(onDisk, name) }))
-    yield* Effect.forEach(left, haproxy.afterLoad, { discard: true })
   } else {
     const mark = yield* writer.put(servers)
     const pids = answering.map(({ pid }) => pid).join(", ")
@@ -54,19 +54,26 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
       isRunning ? `HAProxy runs another configuration: reloading it (pid ${pids})` : "HAProxy does not run: starting it"
     )
     const { leaving } = yield* (isRunning ? reloader.reload(mark) : reloader.start(mark)).pipe(
-      Effect.tap(() =>
-        Effect.gen(function* () {
-          for (const { error } of (yield* Effect.forEach(servers, haproxy.afterLoad)).flat()) {
-            yield* Effect.logWarning(`after the start: ${error.message}`)
-          }
-        })
-      ),
+      Effect.tap(() => tell(servers, new Set(answering.map(({ pid }) => pid)))),
       Effect.uninterruptible
     )
     if (leaving.length > 0)
       yield* Effect.logInfo(`the HAProxy of before finishes its sessions: pid ${leaving.join(", ")}`)
   }
   yield* Effect.forEach(answers, reconciler.remember, { discard: true })
+})
+
+/** Tells HAProxy what the config that it has loaded cannot say; what it does not take for five seconds goes to the log. */
+const tell = Effect.fnUntraced(function* (servers: ReadonlyArray<BackendServers>, before: ReadonlySet<number>) {
+  const haproxy = yield* Haproxy
+  const lines = servers.filter((one) => one.servers.some(({ afterLoad }) => afterLoad !== undefined))
+  if (lines.length === 0) return
+  const { failures } = yield* haproxy
+    .afterLoad(lines, before)
+    .pipe(
+      Effect.repeat({ schedule: Schedule.spaced("500 millis"), times: 10, until: (told) => told.failures.length === 0 })
+    )
+  for (const error of failures) yield* Effect.logWarning(`after the start: ${error.message}`)
 })
 
 /** The first answer of a source, waited for. Meanwhile a HAProxy that runs is left alone. */

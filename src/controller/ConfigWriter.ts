@@ -3,7 +3,7 @@
  * change needs that: one writer for all backends, beside the passes, so that a
  * check by `haproxy -c` or a reload never delays a change.
  */
-import { Context, Duration, Effect, Layer, Queue, Ref, Result } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Queue, Ref, Result } from "effect"
 import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
@@ -34,10 +34,12 @@ export class ConfigWriter extends Context.Service<
     /** The last load failed, and none has succeeded since. */
     readonly isStuck: Effect.Effect<boolean>
     /**
-     * While a load is under way, the processes of before. Another one that answers
-     * meanwhile has not been told everything yet, and is not to be judged.
+     * Whether a process, by its pid, is of a load of ours and has not been told yet
+     * what no config can say. It is not to be judged until then.
      */
-    readonly loadingFrom: Effect.Effect<ReadonlySet<number> | undefined>
+    readonly isUntold: Effect.Effect<(pid: number) => boolean>
+    /** Such a process was seen. */
+    readonly attend: Effect.Effect<void>
   }
 >()("ep2/controller/ConfigWriter") {
   static readonly layer = (options: Options) => Layer.effect(ConfigWriter, make(options))
@@ -68,6 +70,21 @@ export interface Options {
   readonly retryEvery: Duration.Duration
 }
 
+/** A load, until the processes that made it have been told the rest. */
+interface Owed {
+  readonly lines: ReadonlyArray<BackendServers>
+  /** The processes that it was to replace. */
+  readonly before: ReadonlySet<number>
+  readonly told: ReadonlySet<number>
+  /** Every process has been told. */
+  readonly isDone: boolean
+  readonly untilMillis: number
+}
+
+/** For as long a process of a load may come late. After that it is somebody else's. */
+const longestOwed = Duration.minutes(2)
+/** For as long a pass may still speak of a process that is gone. After that its pid may be another one's. */
+const longestGone = Duration.seconds(30)
 const longestRetry = Duration.minutes(1)
 const leastRetry = Duration.seconds(1)
 
@@ -81,14 +98,18 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const latest = yield* Ref.make<ReadonlyMap<string, Offer>>(new Map())
   const isStale = yield* Ref.make(false)
   const isStuck = yield* Ref.make(false)
-  /** Processes that a load of ours has replaced. */
-  const replaced = yield* Ref.make<ReadonlySet<number>>(new Set())
-  const loadingFrom = yield* Ref.make<ReadonlySet<number> | undefined>(undefined)
+  /** Processes that the last load has replaced, and when. */
+  const replaced = yield* Ref.make<{ readonly pids: ReadonlySet<number>; readonly atMillis: number }>({
+    pids: new Set(),
+    atMillis: 0
+  })
+  const owed = yield* Ref.make<Owed | undefined>(undefined)
   const wake = yield* Queue.sliding<void>(1)
 
   const isNeeded = Effect.fnUntraced(function* (load: Load | undefined) {
     const gone = yield* Ref.get(replaced)
-    return load?.pids.some((pid) => !gone.has(pid)) === true
+    const isOld = (yield* Clock.currentTimeMillis) > gone.atMillis + Duration.toMillis(longestGone)
+    return load?.pids.some((pid) => isOld || !gone.pids.has(pid)) === true
   })
 
   const offer = Effect.fnUntraced(function* (given: Offer) {
@@ -97,7 +118,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
     yield* Ref.update(latest, (known) => new Map([...known, [backend, given]]))
     const isNew = !sameServers(before?.servers, given.servers)
     if (isNew) yield* Ref.set(isStale, true)
-    const isLoad = !(yield* isNeeded(before?.load)) && (yield* isNeeded(given.load))
+    const isOther = given.load?.pids.some((pid) => before?.load?.pids.includes(pid) !== true) === true
+    const isLoad = (yield* isNeeded(given.load)) && (isOther || !(yield* isNeeded(before?.load)))
     if (isNew || isLoad) yield* Queue.offer(wake, undefined)
     return isNew
   })
@@ -133,33 +155,51 @@ const make = Effect.fnUntraced(function* (options: Options) {
     Effect.withSpan("ConfigWriter.write")
   )
 
-  const load = Effect.fn("ConfigWriter.load")(function* ({ reason }: Load) {
+  /** Tells what is owed to the processes that have not been told. Returns what they refused. */
+  const tell = Effect.fnUntraced(function* (onTold: Effect.Effect<void>) {
+    const now = yield* Ref.get(owed)
+    if (now === undefined) return []
+    if ((yield* Clock.currentTimeMillis) > now.untilMillis) {
+      yield* Ref.set(owed, undefined)
+      return []
+    }
+    const { failures, pids, seen } = yield* haproxy.afterLoad(now.lines, new Set([...now.before, ...now.told]))
+    const told = new Set([...now.told, ...pids])
+    const isDone = seen.every((pid) => pid !== undefined && told.has(pid))
+    yield* Ref.set(owed, { ...now, told, isDone })
+    if (pids.length > 0) yield* onTold
+    return failures
+  })
+
+  const load = Effect.fn("ConfigWriter.load")(function* ({ reason }: Load, onLoaded: Effect.Effect<void>) {
     const { answering: old, isRunning } = yield* reloader.state
     // A HAProxy that stopped is started by whoever owns it, and from this file.
     if (!isRunning) return yield* write
     const before = new Set(old.map(({ pid }) => pid))
     const lines = ((yield* offers) ?? []).map(({ forLoad }) => forLoad)
-    const mark = yield* put(lines)
     yield* Ref.set(isStale, true)
+    const mark = yield* put(lines)
     yield* Effect.logInfo(`reloading HAProxy: ${reason}`)
-    yield* Ref.set(loadingFrom, before)
+    const untilMillis = (yield* Clock.currentTimeMillis) + Duration.toMillis(longestOwed)
+    yield* Ref.set(owed, { lines, before, told: new Set<number>(), isDone: false, untilMillis })
     yield* Effect.gen(function* () {
       const result = yield* Effect.result(reloader.reload(mark))
       const { answering } = yield* reloader.state
       const hasTakenOver = answering.some((one) => one.mark === mark && !before.has(one.pid))
       if (Result.isFailure(result) && !hasTakenOver) return yield* result.failure
-      const failures = (yield* Effect.forEach(lines, haproxy.afterLoad)).flat()
-      yield* Ref.set(replaced, before)
+      const there = new Set(answering.map(({ pid }) => pid))
+      const gone = new Set([...before].filter((pid) => !there.has(pid)))
+      yield* Ref.set(replaced, { pids: gone, atMillis: yield* Clock.currentTimeMillis })
+      yield* Ref.update(latest, (known) => new Map([...known].map(([name, one]) => [name, without(one, gone)])))
       const leaving = Result.isSuccess(result) ? result.success.leaving : []
       const finishing =
         leaving.length === 0 ? "" : `; the one of before finishes its sessions: pid ${leaving.join(", ")}`
-      yield* Effect.logInfo(
-        `HAProxy runs the new config: pid ${answering.map(({ pid }) => pid).join(", ")}${finishing}`
-      )
-      if (Result.isFailure(result)) yield* Effect.logWarning(`not all of HAProxy does: ${result.failure.message}`)
-      for (const { error } of failures) yield* Effect.logWarning(`after the reload: ${error.message}`)
+      yield* Effect.logInfo(`HAProxy runs the new config: pid ${[...there].join(", ")}${finishing}`)
+      const failures = yield* tell(onLoaded)
+      if (Result.isFailure(result)) return yield* result.failure
+      yield* Ref.set(isStuck, false)
+      if (failures[0] !== undefined) return yield* failures[0]
     }).pipe(
-      Effect.ensuring(Ref.set(loadingFrom, undefined)),
       // A stop of ep2 waits for it: a HAProxy that was not told everything would serve less than it could.
       Effect.uninterruptible
     )
@@ -167,19 +207,30 @@ const make = Effect.fnUntraced(function* (options: Options) {
   })
 
   const attempt = Effect.fnUntraced(function* ({ onLoaded, refresh }: Parameters<ConfigWriter["Service"]["run"]>[0]) {
-    if ((yield* wantedLoad) !== undefined) {
+    // Until it is done the file keeps saying what is owed.
+    const [untold] = yield* tell(onLoaded)
+    if (untold === undefined && (yield* wantedLoad) !== undefined) {
       // What comes during the wait is loaded along, and what is no longer needed is not loaded at all.
       yield* reloader.turn
       yield* refresh
     }
-    const wanted = yield* wantedLoad
-    const result = yield* Effect.result(wanted === undefined ? write : load(wanted))
+    const wanted = untold === undefined ? yield* wantedLoad : undefined
+    const result =
+      untold === undefined
+        ? yield* Effect.result(wanted === undefined ? write : load(wanted, onLoaded))
+        : Result.fail(untold)
+    const what =
+      untold === undefined
+        ? "the config file is behind the runtime"
+        : "HAProxy has not taken all that it is told after a reload"
     const facts = Result.isFailure(result)
-      ? new Map([["config", `the config file is behind the runtime: ${result.failure.message}`]])
+      ? new Map([["config", `${what}: ${result.failure.message}`]])
       : new Map<string, string>()
     yield* standing.say(facts, () => "the config file is level with the runtime again")
-    if (wanted !== undefined) yield* Ref.set(isStuck, Result.isFailure(result))
-    if (wanted !== undefined && Result.isSuccess(result)) yield* onLoaded
+    if (Result.isSuccess(result)) {
+      yield* Ref.set(isStuck, false)
+      yield* Ref.update(owed, (now) => (now?.isDone === true ? undefined : now))
+    } else if (wanted !== undefined && (yield* wantedLoad) !== undefined) yield* Ref.set(isStuck, true)
     return Result.isSuccess(result)
   })
 
@@ -201,11 +252,29 @@ const make = Effect.fnUntraced(function* (options: Options) {
   )
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
-      if ((yield* Ref.get(isStale)) && !(yield* Ref.get(isStuck))) yield* writeLast
+      const isWanted = (yield* Ref.get(isStale)) && !(yield* Ref.get(isStuck))
+      // While something is owed the file says so, for the next ep2.
+      if (isWanted && (yield* Ref.get(owed)) === undefined) yield* writeLast
     })
   )
-  return ConfigWriter.of({ offer, put, run, isStuck: Ref.get(isStuck), loadingFrom: Ref.get(loadingFrom) })
+  const isUntold = Effect.gen(function* () {
+    const now = yield* Ref.get(owed)
+    const isOver = now === undefined || (yield* Clock.currentTimeMillis) > now.untilMillis
+    return (pid: number) => !isOver && !now.before.has(pid) && !now.told.has(pid)
+  })
+  return ConfigWriter.of({
+    offer,
+    put,
+    run,
+    isStuck: Ref.get(isStuck),
+    isUntold,
+    attend: Queue.offer(wake, undefined)
+  })
 })
+
+/** The offer, without a load that is over with these processes. */
+const without = (offer: Offer, gone: ReadonlySet<number>): Offer =>
+  offer.load?.pids.every((pid) => gone.has(pid)) === true ? { ...offer, load: undefined } : offer
 
 const sameServers = (one: BackendServers | undefined, other: BackendServers): boolean =>
   one !== undefined &&

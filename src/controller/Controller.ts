@@ -57,7 +57,7 @@ const backoff = Schedule.min([Schedule.exponential("250 millis"), Schedule.space
  */
 export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArray<BackendOptions>) {
   const writer = yield* ConfigWriter
-  const reconciler = yield* Reconciler
+  const { pass } = yield* Reconciler
   const wakes = new Map<string, Queue.Queue<void>>()
   for (const { name } of backends) wakes.set(name, yield* Queue.sliding<void>(1))
   const wakeAll = () => Effect.forEach(wakes.values(), (wake) => Queue.offer(wake, undefined), { discard: true })
@@ -65,7 +65,7 @@ export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArra
   return yield* Effect.all(
     [
       writer.run({
-        refresh: Effect.forEach(backends, ({ name }) => reconciler.pass(name), {
+        refresh: Effect.forEach(backends, ({ name }) => passBeforeLoad(pass(name), wakes.get(name)!), {
           concurrency: "unbounded",
           discard: true
         }),
@@ -76,6 +76,12 @@ export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArra
     ],
     { concurrency: "unbounded", discard: true }
   ).pipe(Effect.andThen(Effect.never))
+})
+
+/** What it did or could not do is followed up by the backend's own passes. */
+const passBeforeLoad = Effect.fnUntraced(function* (pass: Effect.Effect<Outcome>, wake: Queue.Queue<void>) {
+  const { errors, hasActed, plan } = yield* pass
+  if (hasActed || plan.isMoving || errors.length > 0) yield* Queue.offer(wake, undefined)
 })
 
 const keepLevel = (options: BackendOptions, wake: Queue.Queue<void>) =>

@@ -108,10 +108,13 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
 
   const passOne = Effect.fn("Reconciler.pass")(function* (backend: string, state: State) {
     const { growth, memory, notices, options, standing } = state
+    const isUntoldBefore = yield* writer.isUntold
     const observed = yield* haproxy.observe(backend)
+    const isUntold = yield* writer.isUntold
     const answer = memory.answer
-    const old = yield* writer.loadingFrom
-    const isBetween = old !== undefined && observed.processes.some(({ pid }) => !old.has(pid))
+    const isBetween = observed.processes.some(({ pid }) => isUntoldBefore(pid) || isUntold(pid))
+    // The writer calls for another pass once it has told that process everything.
+    if (isBetween) yield* writer.attend
     if (answer === undefined || isBetween) {
       return { plan: Plan.none(backend), hasActed: false, errors: [] }
     }

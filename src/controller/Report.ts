@@ -105,7 +105,7 @@ export const logProven = Effect.fnUntraced(function* (plan: Plan.Plan, before: P
     const since = before.arrivals.get(key)
     if (since === undefined || plan.memory.arrivals.get(key) !== undefined) continue
     yield* Effect.logInfo(
-      `passes its checks, ${((nowMillis - since) / 1000).toFixed(2)} s after it was first wanted: ${origin}`
+      `passes its checks, ${((nowMillis - since) / 1000).toFixed(2)} s after HAProxy got it: ${origin}`
     ).pipe(Effect.annotateLogs({ server, endpoint: key }))
   }
 })

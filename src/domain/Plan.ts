@@ -150,9 +150,11 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
       return server !== undefined && holds(server)
     })
 
-  const arrivals = nextArrivals(placed, memory, options, (one) =>
-    everywhere(one.server, (server) => isOn(server, one.endpoint) && !server.isMarked && !isArriving(server))
-  )
+  const arrivals = nextArrivals(placed, memory, options, {
+    hasServer: (one) => everywhere(one.server, () => true),
+    isThere: (one) =>
+      everywhere(one.server, (server) => isOn(server, one.endpoint) && !server.isMarked && !isArriving(server))
+  })
   const awaited = new Set(
     [...arrivals].flatMap(([key, since]) => (since === undefined || isOver(since, options) ? [] : [key]))
   )
@@ -280,13 +282,15 @@ const isOver = (since: number, { nowMillis, proveTimeoutMillis }: Options): bool
 const nextArrivals = (
   placed: ReadonlyArray<Placed>,
   memory: Memory,
-  options: Options,
-  isThere: (one: Placed) => boolean
+  { nowMillis }: Options,
+  { hasServer, isThere }: { readonly [_ in "hasServer" | "isThere"]: (one: Placed) => boolean }
 ): ReadonlyMap<string, number | undefined> =>
   new Map(
     placed.map((one) => {
       const key = endpointKey(one.endpoint)
       const hasBeenUp = memory.arrivals.has(key) && memory.arrivals.get(key) === undefined
-      return [key, hasBeenUp || isThere(one) ? undefined : (memory.arrivals.get(key) ?? options.nowMillis)]
+      // Its time to come up begins when it can: a server that is still to be added, or loaded, has not had any.
+      const since = hasServer(one) ? (memory.arrivals.get(key) ?? nowMillis) : nowMillis
+      return [key, hasBeenUp || isThere(one) ? undefined : since]
     })
   )

@@ -46,14 +46,24 @@ export class Haproxy extends Context.Service<
      */
     readonly apply: (plan: Plan, observed: ObservedState) => Effect.Effect<ReadonlyArray<Failure>>
     /**
-     * Tells every process, which has just loaded a config with these servers, what
-     * the config cannot say (`ServerLine.afterLoad`), where the server is still as
-     * the config has it. Returns what was not done; it may be called again.
+     * Tells every process that has loaded a config with these servers what the
+     * config cannot say (`ServerLine.afterLoad`), where the server is still as the
+     * config has it. Processes of `others` have not loaded it, or know it already,
+     * and are told nothing.
      */
-    readonly afterLoad: (servers: BackendServers) => Effect.Effect<ReadonlyArray<Failure>>
+    readonly afterLoad: (servers: ReadonlyArray<BackendServers>, others: ReadonlySet<number>) => Effect.Effect<Told>
   }
 >()("ep2/haproxy/Haproxy") {
   static readonly layer = (options: Options) => Layer.effect(Haproxy, make(options))
+}
+
+/** What came of `afterLoad`. */
+export interface Told {
+  /** Processes that now know all of it. */
+  readonly pids: ReadonlyArray<number>
+  /** Who answered, by socket; `undefined` where nobody did. */
+  readonly seen: ReadonlyArray<number | undefined>
+  readonly failures: ReadonlyArray<SocketError | RuntimeApi.CommandRejected>
 }
 
 export interface Options {
@@ -112,32 +122,30 @@ const make = Effect.fnUntraced(function* (options: Options) {
     )
   })
 
-  const afterLoad = Effect.fn("Haproxy.afterLoad")(function* ({ backend, servers }: BackendServers) {
-    const lines = servers.filter(({ afterLoad }) => afterLoad !== undefined)
-    if (lines.length === 0) return []
+  const afterLoad = Effect.fn("Haproxy.afterLoad")(function* (
+    servers: ReadonlyArray<BackendServers>,
+    others: ReadonlySet<number>
+  ) {
     const results = yield* inEvery(
       Effect.fnUntraced(function* (open) {
-        const reply = yield* ask(open, RuntimeApi.showServers(backend))
-        const found = new Map(RuntimeApi.parseServers(reply, new Map()).map((one) => [one.name, one]))
-        const commands = lines.flatMap(({ afterLoad, endpoint, name }) => {
-          const server = found.get(name)
-          // Whoever has touched it since then knows better.
-          if (server?.admin !== "maint" || server.isMarked || server.endpoint === undefined) return []
-          if (afterLoad === undefined || endpointKey(server.endpoint) !== endpointKey(endpoint)) return []
-          return RuntimeApi.encodeAfterLoad(`${backend}/${name}`, afterLoad, server)
-        })
-        const replies = yield* open.ask(commands.map(({ text }) => text))
-        const verdicts = commands.map((command, index) => RuntimeApi.judge(open.socket, command, replies[index] ?? ""))
-        return verdicts.filter(Result.isFailure).map(({ failure }) => failure)
+        const info = yield* Effect.result(ask(open, RuntimeApi.showInfo))
+        const pid = Result.isSuccess(info) ? (RuntimeApi.parsePid(info.success) ?? 0) : undefined
+        if (pid === undefined || others.has(pid)) return { pid, pids: [], failures: [] }
+        const failures = (yield* Effect.forEach(servers, (one) => afterLoadOf(open, one))).flat()
+        return { pid, pids: failures.length === 0 ? [pid] : [], failures }
       })
     )
-    return results.flatMap(([socket, result]) =>
-      (Result.isSuccess(result) ? result.success : [result.failure]).map((error) => ({
-        socket,
-        action: undefined,
-        error
-      }))
-    )
+    const told = results.map(([, result]) => {
+      if (Result.isSuccess(result)) return result.success
+      // Nobody is there to be told.
+      const isSilent = result.failure._tag === "SocketError" && result.failure.reason === "Connect"
+      return { pid: undefined, pids: [], failures: isSilent ? [] : [result.failure] }
+    })
+    return {
+      pids: told.flatMap(({ pids }) => pids),
+      seen: told.map(({ pid }) => pid),
+      failures: told.flatMap(({ failures }) => failures)
+    }
   })
 
   const identify = (socket: string) => session(socket).pipe(Effect.flatMap(identifyOne), Effect.scoped)
@@ -149,6 +157,26 @@ const make = Effect.fnUntraced(function* (options: Options) {
 const ask = Effect.fnUntraced(function* (session: Session, command: RuntimeApi.Command) {
   const [reply = ""] = yield* session.ask([command.text])
   return yield* Effect.fromResult(RuntimeApi.judge(session.socket, command, reply))
+})
+
+/** Tells one process about the servers of one backend. Returns what it refused. */
+const afterLoadOf = Effect.fnUntraced(function* (session: Session, { backend, servers }: BackendServers) {
+  const lines = servers.filter(({ afterLoad }) => afterLoad !== undefined)
+  if (lines.length === 0) return []
+  const reply = yield* ask(session, RuntimeApi.showServers(backend))
+  const found = new Map(RuntimeApi.parseServers(reply, new Map()).map((one) => [one.name, one]))
+  const commands = lines.flatMap(({ afterLoad, endpoint, name }) => {
+    const server = found.get(name)
+    // Whoever has touched it since then knows better.
+    if (server?.admin !== "maint" || server.isMarked || server.endpoint === undefined) return []
+    if (afterLoad === undefined || endpointKey(server.endpoint) !== endpointKey(endpoint)) return []
+    return RuntimeApi.encodeAfterLoad(`${backend}/${name}`, afterLoad, server)
+  })
+  const replies = yield* session.ask(commands.map(({ text }) => text))
+  return commands
+    .map((command, index) => RuntimeApi.judge(session.socket, command, replies[index] ?? ""))
+    .filter(Result.isFailure)
+    .map(({ failure }) => failure)
 })
 
 const identifyOne = Effect.fnUntraced(function* (session: Session) {

@@ -135,8 +135,11 @@ const connect = Effect.fnUntraced(function* (socket: string, replyTimeout: Durat
       )
     )
     greeting = ""
-    // HAProxy stops reading while its replies are not read, so both go on at once.
-    const [, replies] = yield* Effect.all([sent, read(commands.length + greetings)], { concurrency: 2 })
+    // HAProxy stops reading while its replies are not read, so both go on at once. When it is silent, the write is
+    // given up with the read, also where the caller may not be interrupted.
+    const [, replies] = yield* Effect.all([Effect.interruptible(sent), read(commands.length + greetings)], {
+      concurrency: 2
+    })
     return replies.slice(greetings).map((reply) => reply.replace(/^\n+|\n+$/g, ""))
   })
 

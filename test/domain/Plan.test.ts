@@ -262,6 +262,20 @@ describe("Plan.make, row by row: a server that nobody wants", () => {
     ])
   })
 
+  it("waits for an endpoint whose server is still to come, however long, and from then on for it to come up", () => {
+    const growth = { by: "add", keep: 0 } as const
+    const old = observed([server(1, { endpoint: b })])
+    const loaded = observed([server(1, { endpoint: b }), server(2, { endpoint: a, health: "down" })])
+    const first = make(["a"], old, { growth, nowMillis: 1_000 })
+    const late = make(["a"], old, { growth, nowMillis: 200_000 }, first.memory)
+    const there = make(["a"], loaded, { growth, nowMillis: 200_100 }, late.memory)
+    const drains = ({ actions }: Plan.Plan) => actions.filter(({ _tag }) => _tag === "Drain").length
+
+    assert.deepStrictEqual([first, late, there].map(drains), [0, 0, 0])
+    assert.strictEqual(drains(make(["a"], loaded, { growth, nowMillis: 259_999 }, there.memory)), 0)
+    assert.strictEqual(drains(make(["a"], loaded, { growth, nowMillis: 260_000 }, there.memory)), 1)
+  })
+
   it("does not wait for an endpoint that was up before and is down now", () => {
     const state = (health: Server["health"]) =>
       observed([server(1, { endpoint: b }), server(2, { endpoint: a, health })])
