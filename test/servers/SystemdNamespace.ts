@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { Effect } from "effect"
 
 const script = join(import.meta.dirname, "systemd-namespace.sh")
-const bootMillis = 20_000
+const bootMillis = 30_000
 
 export interface SystemdNamespace {
   /** What has to stand before a command so that it runs inside. */
