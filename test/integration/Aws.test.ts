@@ -73,7 +73,7 @@ const lineOf = (ep2: World.Ep2, pattern: RegExp) =>
     .split("\n")
     .find((line) => pattern.test(line))
 
-describe.each(World.versions)("an Auto Scaling group to HAProxy %s", (version) => {
+describe.each(World.sampleVersions)("an Auto Scaling group to HAProxy %s", (version) => {
   it.live("loses no request while it scales, and while instances are terminated, put in standby and brought back", () =>
     Effect.gen(function* () {
       const { moto, reap, servers, world } = yield* makeWorld({ version })
