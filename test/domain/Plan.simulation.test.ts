@@ -73,7 +73,7 @@ const simulated = ({ count, hasCheck, served: names, size, turned }: typeof AnyP
     socket: `socket${index}`,
     servers: poolOf(turn(distinct, index * turned), size, hasCheck)
   }))
-  const sim = new Simulated(processes, how)
+  const sim = new Simulated(processes, { ...how, hasCheck })
   sim.wanted = wantedOf(distinct.slice(0, size))
   return sim
 }

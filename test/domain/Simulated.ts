@@ -23,6 +23,8 @@ export interface How {
   readonly prove: boolean
   readonly drainTimeoutAction: "wait" | "shutdown"
   readonly growth?: Plan.Options["growth"]
+  /** False: no server line has a check, those of added servers included. */
+  readonly hasCheck?: boolean
 }
 
 export class Simulated {
@@ -115,7 +117,10 @@ export class Simulated {
 
   #command(socket: string, text: string): void {
     const before = this.processes.find((one) => one.socket === socket)!
-    const after = HaproxyModel.run(before, text)
+    const ran = HaproxyModel.run(before, text)
+    const isUnchecked = this.#how.hasCheck === false && text.startsWith("add server ")
+    const last = { ...ran.servers.at(-1)!, hasCheck: false, isCheckOff: false }
+    const after = isUnchecked ? { ...ran, servers: ran.servers.with(-1, last) } : ran
     this.processes = this.processes.map((one) => (one.socket === socket ? after : one))
     this.#check(before, after, `${socket}: ${text}; ${this.show()}`)
     this.onCommand()
