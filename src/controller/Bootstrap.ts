@@ -7,7 +7,7 @@
 import { Clock, Effect, Schedule } from "effect"
 import * as Guard from "../domain/Guard.ts"
 import * as Plan from "../domain/Plan.ts"
-import { type DesiredState, type Endpoint, isPlaceholder, type ObservedState, slotNumber } from "../domain/State.ts"
+import { type DesiredState, type Endpoint, isPlaceholder, largestSlot, type ObservedState } from "../domain/State.ts"
 import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
@@ -125,10 +125,13 @@ const whileServing = Effect.fnUntraced(function* (
   const nowMillis = yield* Clock.currentTimeMillis
   const growth = { by: "add", keep: options.nodeSlots } as const
   const plan = Plan.make(desired, observed, Plan.emptyMemory, { ...options.plan, nowMillis, growth })
-  if (options.updateBy === "config") return EndState.byConfigForLoad(plan, observed, options.plan)
-  const numbers = observed.processes.flatMap(({ servers }) => servers.map(({ name }) => slotNumber(name) ?? 0))
-  const size = EndState.grown(Math.max(options.nodeSlots, ...numbers), desired.wanted.length)
-  return EndState.forLoad(plan, observed, { size, isElastic: false }, options.plan)
+  const present = largestSlot(observed.processes.flatMap(({ servers }) => servers))
+  const size = EndState.grown(Math.max(options.nodeSlots, present), desired.wanted.length)
+  const servers =
+    options.updateBy === "config"
+      ? EndState.byConfig(plan, observed)
+      : EndState.make(plan, observed, { size, isElastic: false })
+  return EndState.forLoad(servers, plan, observed, options.plan)
 })
 
 /** Servers that the file on disk has as still to be told to prove themselves. */

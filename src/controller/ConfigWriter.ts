@@ -207,26 +207,25 @@ const make = Effect.fnUntraced(function* (options: Options) {
   })
 
   const attempt = Effect.fnUntraced(function* ({ onLoaded, refresh }: Parameters<ConfigWriter["Service"]["run"]>[0]) {
-    // Until it is done the file keeps saying what is owed.
+    const isOver = () => "the config file is level with the runtime again"
     const [untold] = yield* tell(onLoaded)
-    if (untold === undefined && (yield* wantedLoad) !== undefined) {
+    if (untold !== undefined) {
+      // Until it is done the file keeps saying what is owed.
+      const line = `HAProxy has not taken all that it is told after a reload: ${untold.message}`
+      yield* standing.say(new Map([["config", line]]), isOver)
+      return false
+    }
+    if ((yield* wantedLoad) !== undefined) {
       // What comes during the wait is loaded along, and what is no longer needed is not loaded at all.
       yield* reloader.turn
       yield* refresh
     }
-    const wanted = untold === undefined ? yield* wantedLoad : undefined
-    const result =
-      untold === undefined
-        ? yield* Effect.result(wanted === undefined ? write : load(wanted, onLoaded))
-        : Result.fail(untold)
-    const what =
-      untold === undefined
-        ? "the config file is behind the runtime"
-        : "HAProxy has not taken all that it is told after a reload"
+    const wanted = yield* wantedLoad
+    const result = yield* Effect.result(wanted === undefined ? write : load(wanted, onLoaded))
     const facts = Result.isFailure(result)
-      ? new Map([["config", `${what}: ${result.failure.message}`]])
+      ? new Map([["config", `the config file is behind the runtime: ${result.failure.message}`]])
       : new Map<string, string>()
-    yield* standing.say(facts, () => "the config file is level with the runtime again")
+    yield* standing.say(facts, isOver)
     if (Result.isSuccess(result)) {
       yield* Ref.set(isStuck, false)
       yield* Ref.update(owed, (now) => (now?.isDone === true ? undefined : now))

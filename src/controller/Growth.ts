@@ -12,7 +12,7 @@
  */
 import { Effect, Ref } from "effect"
 import type * as Plan from "../domain/Plan.ts"
-import { type ObservedState, slotNumber } from "../domain/State.ts"
+import { largestSlot, type ObservedState } from "../domain/State.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import type { Failure } from "../haproxy/Haproxy.ts"
 import { TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
@@ -82,14 +82,12 @@ export const make = Effect.fnUntraced(function* (options: {
   })
 
   const endState = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState) {
-    const offer = (pool: EndState.Pool, load: Load | undefined): Offer => ({
-      servers: EndState.make(plan, observed, pool),
-      forLoad: EndState.forLoad(plan, observed, pool, options.plan),
-      load
-    })
+    const offer = (pool: EndState.Pool, load: Load | undefined): Offer => {
+      const servers = EndState.make(plan, observed, pool)
+      return { servers, forLoad: EndState.forLoad(servers, plan, observed, options.plan), load }
+    }
     if (yield* Ref.get(isElastic)) return offer({ size: nodeSlots, isElastic: true }, undefined)
-    const numbers = observed.processes.flatMap(({ servers }) => servers.map((one) => slotNumber(one.name) ?? 0))
-    const present = Math.max(0, ...numbers)
+    const present = largestSlot(observed.processes.flatMap(({ servers }) => servers))
     const needed = plan.placed.length + plan.unplaced.length
     const isShort = plan.unplaced.length > 0 || plan.isIncomplete
     // Slots that are on their way out count as taken, so that room is made where there is none.

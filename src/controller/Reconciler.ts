@@ -162,7 +162,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const pids = observed.processes.map(({ pid }) => pid)
     const isNew = yield* writer.offer({
       servers,
-      forLoad: EndState.byConfigForLoad(plan, observed, options.plan),
+      forLoad: EndState.forLoad(servers, plan, observed, options.plan),
       load: EndState.differs(servers, observed) ? { reason: "update_by_config, servers changed", pids } : undefined
     })
     if (isNew) yield* Report.logConfigActions(plan, observed, names)

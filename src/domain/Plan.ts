@@ -186,20 +186,19 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
     const step = { socket, server: server.name }
     const goal = target.get(server.name)
     const at = server.endpoint
+    const off = server.isCheckOff ? ({ isCheckOff: true } as const) : {}
+    const mayProve = options.prove && (server.hasCheck || server.isCheckOff === true)
     if (goal !== undefined && isOn(server, goal.endpoint)) {
       if (server.isMarked) {
         const isReady = server.admin !== "maint"
-        const off = server.isCheckOff ? ({ isCheckOff: true } as const) : {}
         const isUnproven = !isReady || server.health === "unproven" || server.isCheckOff === true
-        const prove = options.prove && (server.hasCheck || server.isCheckOff === true) && isUnproven
+        const prove = mayProve && isUnproven
         actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove, isReady, ...off }))
       } else if (server.admin !== "ready" && !held.some((one) => one.server === server.name)) {
         held.push({ ...goal, admin: server.admin })
       }
     } else if (goal !== undefined && isFree(server)) {
-      const off = server.isCheckOff ? ({ isCheckOff: true } as const) : {}
-      const prove = options.prove && (server.hasCheck || server.isCheckOff === true)
-      actions.push(Action.Arrive({ ...step, endpoint: goal.endpoint, prove, ...off }))
+      actions.push(Action.Arrive({ ...step, endpoint: goal.endpoint, prove: mayProve, ...off }))
     } else if (at === undefined) {
       // Its host name was never resolved, so HAProxy will not take an address for it either.
     } else if (isPlaceholder(at)) {

@@ -166,6 +166,10 @@ export const slotNumber = (name: string): number | undefined => {
   return digits === undefined ? undefined : Number(digits)
 }
 
+/** The largest number of ep2's servers among these; 0 where none is ep2's. */
+export const largestSlot = (servers: ReadonlyArray<{ readonly name: string }>): number =>
+  servers.reduce((largest, { name }) => Math.max(largest, slotNumber(name) ?? 0), 0)
+
 /** The name of ep2's server with a number from 1. */
 export const slotName = (number: number): string => `node${number}`
 

@@ -7,6 +7,7 @@ import {
   type Endpoint,
   endpointKey,
   isPlaceholder,
+  largestSlot,
   type ObservedState,
   placeholderPorts,
   slotName,
@@ -32,26 +33,9 @@ export interface Pool {
  * it is elastic. What the operator holds is `disabled`.
  */
 export const make = (plan: Plan, observed: ObservedState, { isElastic, size }: Pool): BackendServers => {
-  const seen = observed.processes.flatMap(({ servers }) => servers.map(({ name }) => slotNumber(name) ?? 0))
-  const slots = slotNames(isElastic ? size : Math.max(size, ...seen))
+  const seen = largestSlot(observed.processes.flatMap(({ servers }) => servers))
+  const slots = slotNames(isElastic ? size : Math.max(size, seen))
   return pool(plan.backend, plan.placed, slots, holdsOf(plan))
-}
-
-/**
- * The same for a config that HAProxy is about to load, since every server of a
- * config takes traffic at once: what has not proven itself yet, and what is known
- * to be down, is to prove itself first. What leaves and may not go yet stays.
- */
-export const forLoad = (plan: Plan, observed: ObservedState, size: Pool, how: Proof): BackendServers => {
-  const { servers } = make(plan, observed, size)
-  const staying = stayingOf(plan, observed)
-  const lines = servers.map((line) => staying.get(line.name) ?? proving(line, plan, observed, how))
-  return { backend: plan.backend, servers: lines }
-}
-
-/** Whether new servers have to prove themselves. */
-export interface Proof {
-  readonly prove: boolean
 }
 
 /**
@@ -63,24 +47,40 @@ export const byConfig = (plan: Plan, observed: ObservedState): BackendServers =>
   return { backend: plan.backend, servers: inOrder([...servers, ...stayingOf(plan, observed).values()]) }
 }
 
-/** The same for a config that HAProxy is about to load. */
-export const byConfigForLoad = (plan: Plan, observed: ObservedState, how: Proof): BackendServers => {
-  const { servers } = byConfig(plan, observed)
-  const staying = stayingOf(plan, observed)
-  const lines = servers.map((line) => (staying.has(line.name) ? line : proving(line, plan, observed, how)))
-  return { backend: plan.backend, servers: lines }
+/** Whether new servers have to prove themselves. */
+export interface Proof {
+  readonly prove: boolean
 }
 
-/** A line for a server that may take traffic only once its checks pass; the line itself where it may at once. */
-const proving = (line: ServerLine, plan: Plan, observed: ObservedState, { prove }: Proof): ServerLine => {
-  if (line.isDisabled) return line
-  const key = endpointKey(line.endpoint)
-  const isNew = prove && plan.memory.arrivals.get(key) !== undefined
-  const there = observed.processes.map(({ servers }) =>
-    servers.find(({ endpoint, name }) => name === line.name && endpoint !== undefined && endpointKey(endpoint) === key)
+/**
+ * What `make` or `byConfig` gave, for a config that HAProxy is about to load, since
+ * every server of a config takes traffic at once: what has not proven itself yet,
+ * and what is known to be down, is to prove itself first. What leaves and may not
+ * go yet stays.
+ */
+export const forLoad = (
+  given: BackendServers,
+  plan: Plan,
+  observed: ObservedState,
+  { prove }: Proof
+): BackendServers => {
+  const staying = stayingOf(plan, observed)
+  const place = (name: string, endpoint: Endpoint) => `${name} ${endpointKey(endpoint)}`
+  const down = observed.processes.map(
+    ({ servers }) =>
+      new Set(
+        servers.flatMap(({ admin, endpoint, health, name }) =>
+          endpoint !== undefined && health === "down" && admin === "ready" ? [place(name, endpoint)] : []
+        )
+      )
   )
-  const isDown = there.length > 0 && there.every((one) => one?.health === "down" && one.admin === "ready")
-  return isNew || isDown ? { ...line, isDisabled: true, afterLoad: "prove" } : line
+  const proving = (line: ServerLine): ServerLine => {
+    const isNew = prove && plan.memory.arrivals.get(endpointKey(line.endpoint)) !== undefined
+    const isDown = down.length > 0 && down.every((places) => places.has(place(line.name, line.endpoint)))
+    return !line.isDisabled && (isNew || isDown) ? { ...line, isDisabled: true, afterLoad: "prove" } : line
+  }
+  const others = given.servers.filter(({ name }) => !staying.has(name)).map(proving)
+  return { backend: given.backend, servers: inOrder([...others, ...staying.values()]) }
 }
 
 /** Servers that are not wanted and serve all the same, since their replacements are not up: the plan lets them be. */
@@ -130,7 +130,7 @@ export const fresh = (options: {
     if (isDisabled && afterLoad !== "prove") holds.set(name, afterLoad ?? "maint")
   }
   // Without slots to spare, the pool is what is wanted and no more.
-  const knownSize = nodeSlots === 0 ? 0 : Math.max(...known.servers.map(({ name }) => slotNumber(name) ?? 0), 0)
+  const knownSize = nodeSlots === 0 ? 0 : largestSlot(known.servers)
   const size = grown(Math.max(nodeSlots, knownSize), wanted.length)
   const names = nodeSlots === 0 ? [] : slotNames(size)
   const free = slotNames(size + placed.size).filter((name) => !placed.has(name))

@@ -66,38 +66,29 @@ export class Reloader extends Context.Service<
   }
 >()("ep2/haproxy/Reloader") {
   /** `start_by = binary`: `haproxy` itself, handing over with `-x` and `-sf`. */
-  static readonly layerBinary = (options: BinaryOptions) =>
-    Layer.effect(
-      Reloader,
-      Effect.gen(function* () {
-        const configFile = yield* ConfigFile
-        const ours = { configFile: configFile.path, pidFile: options.pidFile, binary: options.binary }
-        return yield* make(options, ours, yield* LoadCommand.byBinary(ours))
-      })
-    )
+  static readonly layerBinary = (options: BinaryOptions) => layerOf(options, LoadCommand.byBinary)
 
   /** `start_by = master`: the `reload` of the master's own CLI. */
   static readonly layerMaster = (options: MasterOptions) =>
-    Layer.effect(
-      Reloader,
-      Effect.gen(function* () {
-        const configFile = yield* ConfigFile
-        const ours = { configFile: configFile.path, pidFile: options.pidFile, binary: options.binary }
-        return yield* make(options, ours, yield* LoadCommand.byMaster(ours, options.masterSocket))
-      })
-    )
+    layerOf(options, (ours) => LoadCommand.byMaster(ours, options.masterSocket))
 
   /** `start_by = systemd`: `systemctl start` and `systemctl reload`. */
   static readonly layerSystemd = (options: SystemdOptions) =>
-    Layer.effect(
-      Reloader,
-      Effect.gen(function* () {
-        const configFile = yield* ConfigFile
-        const ours = { configFile: configFile.path, pidFile: options.pidFile, binary: options.binary }
-        return yield* make(options, ours, yield* LoadCommand.bySystemd(options.service))
-      })
-    )
+    layerOf(options, () => LoadCommand.bySystemd(options.service))
 }
+
+const layerOf = <R>(
+  options: BinaryOptions,
+  command: (ours: MasterProcess.Ours) => Effect.Effect<LoadCommand.LoadCommand, never, R>
+) =>
+  Layer.effect(
+    Reloader,
+    Effect.gen(function* () {
+      const configFile = yield* ConfigFile
+      const ours = { configFile: configFile.path, pidFile: options.pidFile, binary: options.binary }
+      return yield* make(options, ours, yield* command(ours))
+    })
+  )
 
 interface Timing {
   /** `reload_interval`: the least time from one reload to the next. */

@@ -93,7 +93,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     { readonly source: string; readonly template: LiquidTemplate.LiquidTemplate } | undefined
   >(undefined)
 
-  const lastText = yield* Ref.make("")
+  const obstacles = yield* Ref.make<ReadonlyMap<string, string | undefined>>(new Map())
 
   const fail = (flaw: Flaw) => new RenderError({ template, ...flaw })
   const unreadable = (error: PlatformError) => fail({ detail: systemWords(error) })
@@ -129,15 +129,13 @@ const make = Effect.fnUntraced(function* (options: Options) {
       regions.set(backend.name, ServerRegion.write(given, backend))
     }
     const rendered = { ...assemble(draft, regions, mark), template }
-    yield* Ref.set(lastText, rendered.text)
+    const obstacleOf = (backend: BackendOptions) =>
+      AddObstacle.find(rendered.text, backend.name, ServerRegion.optionsText(backend))
+    yield* Ref.set(obstacles, new Map(backends.map((backend) => [backend.name, obstacleOf(backend)])))
     return rendered
   })
 
-  const addObstacle = (backend: string) =>
-    Effect.map(Ref.get(lastText), (text) => {
-      const options = backends.find(({ name }) => name === backend) ?? {}
-      return AddObstacle.find(text, backend, ServerRegion.optionsText(options))
-    })
+  const addObstacle = (backend: string) => Effect.map(Ref.get(obstacles), (found) => found.get(backend))
 
   return TemplateRenderer.of({ render, addObstacle })
 })

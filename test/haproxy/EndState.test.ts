@@ -153,8 +153,10 @@ describe("EndState.fresh", () => {
 })
 
 describe("EndState.forLoad", () => {
-  const forLoad = (state: ObservedState, prove: boolean, ...endpoints: ReadonlyArray<Endpoint>) =>
-    EndState.forLoad(plan(state, ...endpoints), state, fixed(2), { prove }).servers
+  const forLoad = (state: ObservedState, prove: boolean, ...endpoints: ReadonlyArray<Endpoint>) => {
+    const wanted = plan(state, ...endpoints)
+    return EndState.forLoad(EndState.make(wanted, state, fixed(2)), wanted, state, { prove }).servers
+  }
 
   it("lets what has not proven itself do so first, where it has to", () => {
     const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
@@ -194,7 +196,7 @@ describe("EndState.byConfig", () => {
   it("keeps what leaves until its replacement is up, and has no free slots", () => {
     const state = observed(server("node1", a), server("node2", EndState.placeholder, "maint"))
     const one = byConfig(state, b)
-    const load = EndState.byConfigForLoad(plan(state, b), state, { prove: true })
+    const load = EndState.forLoad(one, plan(state, b), state, { prove: true })
     const up = byConfig(observed(server("node1", a), server("node2", b)), b)
 
     assert.deepStrictEqual(shown(one.servers), ["node1 10.0.0.1:80", "node2 10.0.0.2:80"])
