@@ -3,6 +3,7 @@ import { Effect, Logger } from "effect"
 import * as Report from "../../src/controller/Report.ts"
 import * as Plan from "../../src/domain/Plan.ts"
 import type { DesiredState, ObservedState, Server } from "../../src/domain/State.ts"
+import { readyServer } from "../domain/AnyStates.ts"
 
 /** Runs something and gives the lines that it logs: level and message. */
 const logged = <A, E>(effect: Effect.Effect<A, E>) =>
@@ -63,16 +64,8 @@ const answer = (some: Partial<DesiredState>): DesiredState => ({
   ...some
 })
 
-const server = (number: number, some: Partial<Server> = {}): Server => ({
-  name: `node${number}`,
-  endpoint: endpoint(number),
-  admin: "ready",
-  isMarked: false,
-  hasCheck: true,
-  health: "up",
-  sessions: 0,
-  ...some
-})
+const server = (number: number, some: Partial<Server> = {}) =>
+  readyServer(number, { endpoint: endpoint(number), sessions: 0, ...some })
 
 const observed = (...servers: ReadonlyArray<Server>): ObservedState => ({
   backend: "web",

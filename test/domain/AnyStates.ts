@@ -73,6 +73,18 @@ const server = (index: number, one: typeof AnyServer.Type): Server => {
   return { name, endpoint, admin: isFree ? "maint" : "ready", isMarked: false, hasCheck, health, sessions: undefined }
 }
 
+/** A server as it is once it takes traffic, but for what is said. */
+export const readyServer = (number: number, some: Partial<Server> = {}): Server => ({
+  name: `node${number}`,
+  endpoint: endpoints.free,
+  admin: "ready",
+  isMarked: false,
+  hasCheck: true,
+  health: "up",
+  sessions: undefined,
+  ...some
+})
+
 /** A server that the template names itself: on an endpoint that may well be wanted, marked, and in drain. */
 export const foreign: Server = {
   name: "legacy",

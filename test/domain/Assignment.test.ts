@@ -1,20 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Assignment from "../../src/domain/Assignment.ts"
 import { endpointKey, isPlaceholder, type ObservedState, type Server, slotNumber } from "../../src/domain/State.ts"
-import { AnyObserved, AnyWanted, checkOptions, endpoints, foreign, observedOf, wantedOf } from "./AnyStates.ts"
+import {
+  AnyObserved,
+  AnyWanted,
+  checkOptions,
+  endpoints,
+  foreign,
+  observedOf,
+  readyServer,
+  wantedOf
+} from "./AnyStates.ts"
 
 const { a, b, free } = endpoints
 
-const server = (number: number, endpoint: Server["endpoint"], some: Partial<Server> = {}): Server => ({
-  name: `node${number}`,
-  endpoint,
-  admin: endpoint === free ? "maint" : "ready",
-  isMarked: false,
-  hasCheck: true,
-  health: "up",
-  sessions: undefined,
-  ...some
-})
+const server = (number: number, endpoint: Server["endpoint"], some: Partial<Server> = {}) =>
+  readyServer(number, { endpoint, admin: endpoint === free ? "maint" : "ready", ...some })
 
 const process = (socket: string, ...servers: ReadonlyArray<Server>) => ({ socket, pid: 1, servers })
 const observed = (...processes: ReadonlyArray<ReadonlyArray<Server>>): ObservedState => ({

@@ -1,7 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Guard from "../../src/domain/Guard.ts"
 import { endpointKey, type ObservedState, type Server } from "../../src/domain/State.ts"
-import { AnyObserved, AnyWanted, checkOptions, endpoints, foreign, observedOf, wantedOf } from "./AnyStates.ts"
+import {
+  AnyObserved,
+  AnyWanted,
+  checkOptions,
+  endpoints,
+  foreign,
+  observedOf,
+  readyServer,
+  wantedOf
+} from "./AnyStates.ts"
 
 const answer = (...names: ReadonlyArray<"a" | "b">) => ({
   backend: "web",
@@ -11,16 +20,7 @@ const answer = (...names: ReadonlyArray<"a" | "b">) => ({
   leaving: []
 })
 
-const server = (number: number, some: Partial<Server>): Server => ({
-  name: `node${number}`,
-  endpoint: endpoints.a,
-  admin: "ready",
-  isMarked: false,
-  hasCheck: true,
-  health: "up",
-  sessions: undefined,
-  ...some
-})
+const server = (number: number, some: Partial<Server>) => readyServer(number, { endpoint: endpoints.a, ...some })
 
 const observed = (...servers: ReadonlyArray<Server>): ObservedState => ({
   backend: "web",

@@ -1,21 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Plan from "../../src/domain/Plan.ts"
 import { endpointKey, type ObservedState, type Server } from "../../src/domain/State.ts"
-import { endpoints, foreign, wantedOf } from "./AnyStates.ts"
+import { endpoints, foreign, readyServer, wantedOf } from "./AnyStates.ts"
 
-const { a, b, free, otherFree } = endpoints
+const { a, b, otherFree } = endpoints
 
-/** A server as it is once it takes traffic, but for what is said. */
-const server = (number: number, some: Partial<Server>): Server => ({
-  name: `node${number}`,
-  endpoint: free,
-  admin: "ready",
-  isMarked: false,
-  hasCheck: true,
-  health: "up",
-  sessions: 0,
-  ...some
-})
+const server = (number: number, some: Partial<Server>) => readyServer(number, { sessions: 0, ...some })
 const freeServer = (number: number) => server(number, { admin: "maint", health: "down" })
 
 const observed = (...processes: ReadonlyArray<ReadonlyArray<Server>>): ObservedState => ({

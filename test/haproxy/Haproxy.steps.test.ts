@@ -18,11 +18,7 @@ import * as HttpBackends from "../servers/HttpBackends.ts"
 const config = (paths: HaproxyServer.Paths) => `
 global
   stats socket ${paths.socket} level admin
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 5s
-  timeout server 5s
+${HaproxyServer.defaults}
 listen web
   bind ${paths.dir}/web.sock
   server node1 127.0.0.1:1 check inter 50ms disabled

@@ -14,11 +14,7 @@ const config = ({ socket }: HaproxyServer.Paths) => `
 global
   setenv EP2_CONFIG 0123abcd
   stats socket ${socket} level admin
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 5s
-  timeout server 5s
+${HaproxyServer.defaults}
 backend web
   server legacy 127.0.0.1:9 weight 0
   server node1 127.0.0.1:1 disabled check inter 100ms

@@ -224,12 +224,9 @@ describe("Reloader", () => {
   it.live("starts and reloads by systemctl, never signalling a master that reloads itself", () =>
     Effect.gen(function* () {
       const world = yield* make("2.6")
-      yield* systemctl(
-        world.dir,
-        `case "$1" in
-          start) exec ${world.binary} -W -D -f ${world.configFile} -p ${world.pidFile};;
-          reload) ${world.binary} -c -f ${world.configFile} >/dev/null && kill -USR2 $(cat ${world.pidFile});;
-        esac`
+      yield* systemctlOf(
+        world,
+        `${world.binary} -c -f ${world.configFile} >/dev/null && kill -USR2 $(cat ${world.pidFile})`
       )
       yield* world.install("one")
       yield* world.use((reloader) => reloader.start("one"), { service: "haproxy" })
@@ -248,12 +245,9 @@ describe("Reloader", () => {
   it.live("tells systemctl once more when a signal got lost", () =>
     Effect.gen(function* () {
       const world = yield* make("2.6")
-      yield* systemctl(
-        world.dir,
-        `case "$1" in
-          start) exec ${world.binary} -W -D -f ${world.configFile} -p ${world.pidFile};;
-          reload) [ -e ${world.dir}/told ] || { touch ${world.dir}/told; exit 0; }; kill -USR2 $(cat ${world.pidFile});;
-        esac`
+      yield* systemctlOf(
+        world,
+        `[ -e ${world.dir}/told ] || { touch ${world.dir}/told; exit 0; }; kill -USR2 $(cat ${world.pidFile})`
       )
       yield* world.install("one")
       yield* world.use((reloader) => reloader.start("one"), { service: "haproxy" })
@@ -390,11 +384,7 @@ const moments = Schedule.spaced("10 millis")
 /** A config with one backend behind `port`, if one is given. */
 const config = (mark: string, socket: string, port: number | undefined, more = "", backend = "127.0.0.1:1") => `global
   stats socket ${socket} mode 600 level admin expose-fd listeners
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 5s
-  timeout server 5s
+${HaproxyServer.defaults}
 listen web
   bind ${port === undefined ? `${socket}.web` : `127.0.0.1:${port}`}
   ${more}
@@ -475,6 +465,16 @@ const started = (program: string, args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.sync((): ChildProcess => spawn(program, args, { stdio: "ignore" })),
     (child) => Effect.sync(() => child.kill("SIGKILL"))
+  )
+
+/** One that starts the world's HAProxy, and reloads it by this line of shell. */
+const systemctlOf = ({ binary, configFile, dir, pidFile }: HaproxyServer.HaproxyServer, reload: string) =>
+  systemctl(
+    dir,
+    `case "$1" in
+      start) exec ${binary} -W -D -f ${configFile} -p ${pidFile};;
+      reload) ${reload};;
+    esac`
   )
 
 /** A `systemctl` of the test's own, first on the PATH. */

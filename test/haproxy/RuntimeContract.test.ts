@@ -38,11 +38,7 @@ const real = (version: Binaries.HaproxyVersion): Effect.Effect<Subject, never, S
       config: ({ socket }) => `
 global
   stats socket ${socket} level admin
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 5s
-  timeout server 5s
+${HaproxyServer.defaults}
 listen web
   bind ${socket}.web
   server node1 127.0.0.1:1 check inter 50ms disabled

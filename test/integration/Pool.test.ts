@@ -25,6 +25,18 @@ const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBacke
     JSON.stringify([{ targets: backends.map(({ endpoint }) => endpointKey(endpoint)) }])
   )
 
+/** Starts ep2 with these wanted, and waits until it serves them and follows the source. */
+const startServing = Effect.fnUntraced(function* (
+  world: World.World,
+  backends: ReadonlyArray<HttpBackends.HttpBackend>
+) {
+  yield* want(world, backends)
+  const ep2 = yield* world.start()
+  yield* serves(world, backends)
+  yield* logs(ep2, /following the source/)
+  return ep2
+})
+
 const edit = (file: string, change: (text: string) => string) => writeFileSync(file, change(readFileSync(file, "utf8")))
 
 const count = (ep2: World.Ep2, pattern: RegExp) => ep2.output().match(new RegExp(pattern, "g"))?.length ?? 0
@@ -60,10 +72,7 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
         backend: `    default-server maxconn 500\n${closesIdle(version)}`
       })
       const all = yield* HttpBackends.makeAll(["a", "b", "c", "d", "e"])
-      yield* want(world, all.slice(0, 2))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 2))
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, all.slice(0, 2))
       const traffic = yield* Traffic.start({ port: world.port })
 
       // The first growth is at once, the second one has to wait for its turn.
@@ -88,10 +97,7 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
         backend: `    balance static-rr\n${closesIdle(version)}`
       })
       const all = yield* HttpBackends.makeAll(["a", "b", "c", "d", "e", "f"])
-      yield* want(world, all.slice(0, 2))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 2))
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, all.slice(0, 2))
       const traffic = yield* Traffic.start({ port: world.port })
 
       yield* want(world, all.slice(0, 3))
@@ -121,10 +127,7 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
         backend: closesIdle(version)
       })
       const all = yield* HttpBackends.makeAll(["a", "b", "c"])
-      yield* want(world, all.slice(0, 1))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 1))
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, all.slice(0, 1))
       const traffic = yield* Traffic.start({ port: world.port })
 
       yield* want(world, all.slice(0, 2))
@@ -150,10 +153,7 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
         backend: `    default-server maxconn 500\n${closesIdle(version)}`
       })
       const all = yield* HttpBackends.makeAll(["a", "b", "c"])
-      yield* want(world, all.slice(0, 2))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 2))
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, all.slice(0, 2))
       const traffic = yield* Traffic.start({ port: world.port })
       edit(world.template, (text) => `${text}    nosuch keyword\n`)
 
@@ -180,10 +180,7 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings: { node_slots: "2" } })
       const all = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
-      yield* want(world, all.slice(0, 2))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 2))
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, all.slice(0, 2))
       const old = readFileSync(world.configFile, "utf8")
       yield* want(world, all)
       yield* serves(world, all)
@@ -256,10 +253,7 @@ describe("update_by_config", () => {
         settings: { ...settings, reload_interval: "4", new_servers: "trusted" }
       })
       const all = yield* HttpBackends.makeAll(["a", "b", "c", "d", "e", "f"])
-      yield* want(world, all.slice(0, 1))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 1))
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, all.slice(0, 1))
 
       const began = Date.now()
       yield* want(world, all.slice(0, 2))
@@ -282,10 +276,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings, backend: closesIdle(version) })
       const [a, b, c, d] = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
-      yield* want(world, [a!, b!])
-      const ep2 = yield* world.start()
-      yield* serves(world, [a!, b!])
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, [a!, b!])
       yield* Effect.forEach([c!, d!], ({ stop }) => stop)
       const traffic = yield* Traffic.start({ port: world.port })
 
@@ -309,10 +300,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings: { ...settings, ...seldom } })
       const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
-      yield* want(world, [a!, b!])
-      const ep2 = yield* world.start()
-      yield* serves(world, [a!, b!])
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, [a!, b!])
       yield* want(world, [a!, b!, c!])
       yield* serves(world, [a!, b!, c!])
 
@@ -328,10 +316,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings: { ...settings, ...seldom } })
       const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
-      yield* want(world, [a!])
-      const ep2 = yield* world.start()
-      yield* serves(world, [a!])
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, [a!])
       yield* want(world, [a!, b!])
       yield* serves(world, [a!, b!])
 
@@ -349,10 +334,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings: { ...settings, ...seldom } })
       const all = byPort(yield* HttpBackends.makeAll(["a", "b", "c", "d"]))
-      yield* want(world, all.slice(0, 2))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 2))
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, all.slice(0, 2))
       yield* want(world, all.slice(0, 3))
       yield* serves(world, all.slice(0, 3))
       const [first] = yield* world.haproxyPids
@@ -382,10 +364,7 @@ describe("update_by_config", () => {
       })
       // HAProxy checks its first server at once, and the second one later.
       const [a, b, c] = byPort(yield* HttpBackends.makeAll(["a", "b", "c"]))
-      yield* want(world, [a!, b!])
-      const ep2 = yield* world.start()
-      yield* serves(world, [a!, b!])
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, [a!, b!])
       yield* b!.stop
       yield* serves(world, [a!])
       const traffic = yield* Traffic.start({ port: world.port })
@@ -405,10 +384,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings: { ...settings, server_options: "no-check" } })
       const all = yield* HttpBackends.makeAll(["a", "b"])
-      yield* want(world, all.slice(0, 1))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 1))
-      yield* logs(ep2, /following the source/)
+      yield* startServing(world, all.slice(0, 1))
 
       yield* want(world, all)
       yield* serves(world, all)
@@ -419,10 +395,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings })
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      yield* want(world, [a!])
-      const ep2 = yield* world.start()
-      yield* serves(world, [a!])
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, [a!])
       edit(world.template, (text) => `${text}    nosuch keyword\n`)
       yield* want(world, [a!, b!])
       yield* logs(ep2, /the config file is behind the runtime/)
@@ -443,10 +416,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings, backend: closesIdle(version) })
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      yield* want(world, [a!])
-      const ep2 = yield* world.start()
-      yield* serves(world, [a!])
-      yield* logs(ep2, /following the source/)
+      const ep2 = yield* startServing(world, [a!])
       const before = readFileSync(world.configFile, "utf8")
       const traffic = yield* Traffic.start({ port: world.port })
       edit(world.template, (text) => `${text}    nosuch keyword\n`)
@@ -468,10 +438,7 @@ describe("update_by_config", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ version, settings })
       const all = yield* HttpBackends.makeAll(["a", "b", "c", "d"])
-      yield* want(world, all.slice(0, 3))
-      const ep2 = yield* world.start()
-      yield* serves(world, all.slice(0, 3))
-      yield* logs(ep2, /following the source/)
+      yield* startServing(world, all.slice(0, 3))
       yield* world.ask("set server web/node1 state maint")
       yield* world.ask("set server web/node2 state drain")
 

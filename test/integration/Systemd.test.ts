@@ -49,7 +49,9 @@ const makeWorld = Effect.fnUntraced(function* (
   return { world, systemd, want }
 })
 
-describe.skipIf(!isRoot)("a HAProxy that systemd owns", () => {
+const unless = isRoot ? "" : " (needs root, to boot a systemd in namespaces)"
+
+describe.skipIf(!isRoot)(`a HAProxy that systemd owns${unless}`, () => {
   it.live.each(World.versions.map((version) => ({ version })))(
     "$version is reloaded by systemctl for each change of its config, and no request is lost",
     ({ version }) =>

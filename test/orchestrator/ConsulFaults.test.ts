@@ -356,11 +356,7 @@ layer(Web.layer, { excludeTestServices: true })("ConsulFetcher when Consul misbe
           return yield* proxy.connections
         })
       )
-      const after = yield* proxy.connections.pipe(
-        Effect.tap(() => Effect.sleep("10 millis")),
-        Effect.repeat({ until: (count) => count === 0 }),
-        Effect.timeout("2 seconds")
-      )
+      const after = yield* FaultProxy.untilClosed(proxy)
 
       assert.isAbove(within, 0)
       assert.equal(after, 0)

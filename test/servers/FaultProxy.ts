@@ -64,6 +64,14 @@ export interface FaultProxy {
   readonly connections: Effect.Effect<number>
 }
 
+/** How many connections are open to it, once that is none; fails if it is not within two seconds. */
+export const untilClosed = ({ connections }: FaultProxy) =>
+  connections.pipe(
+    Effect.tap(() => Effect.sleep("10 millis")),
+    Effect.repeat({ until: (count) => count === 0 }),
+    Effect.timeout("2 seconds")
+  )
+
 /** Listens on a free port of 127.0.0.1 until the scope ends. */
 export const make = (upstream: { readonly host: string; readonly port: number }) =>
   Effect.acquireRelease(

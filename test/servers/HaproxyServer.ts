@@ -52,6 +52,13 @@ export interface HaproxyServer extends Paths {
   readonly ask: (commands: ReadonlyArray<string>, socket?: string) => Effect.Effect<ReadonlyArray<string>, SocketError>
 }
 
+/** A `defaults` section for configs of tests: with time-outs, and without their effect on what is tested. */
+export const defaults = `defaults
+  mode http
+  timeout connect 1s
+  timeout client 5s
+  timeout server 5s`
+
 /** Makes the folder and the config file, and starts nothing yet. */
 export const make = Effect.fnUntraced(function* (options: Options) {
   const binary = Binaries.haproxy(options.version)
