@@ -20,7 +20,7 @@ const root = resolve(import.meta.dirname, "../..")
 export const versions = Binaries.haproxyVersions()
 
 /** One of them in `npm test`, all in `npm run test:all`: for what is much the same on each. */
-export const sampleVersions = process.env.EP2_TEST_ALL === undefined ? versions.slice(0, 1) : versions
+export const sampleVersions = Binaries.sampleVersions()
 
 export interface Options {
   /** HAProxy's, as `npm run servers` has it: `2.6`. */

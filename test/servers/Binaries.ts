@@ -16,6 +16,10 @@ export const haproxyVersions = (): ReadonlyArray<HaproxyVersion> =>
     .filter((version) => version !== "")
     .map(knownVersion)
 
+/** The first one of them in `npm test`, all in `npm run test:all`: for what is much the same on each. */
+export const sampleVersions = (): ReadonlyArray<HaproxyVersion> =>
+  process.env.EP2_TEST_ALL === undefined ? haproxyVersions().slice(0, 1) : haproxyVersions()
+
 /** Path of a HAProxy. Throws one line when it is not there. */
 export const haproxy = (version: HaproxyVersion): string => program(`haproxy-${version}`, "haproxy")
 
