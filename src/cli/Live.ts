@@ -36,7 +36,12 @@ export const backendsOf = ({
     interval: backend.interval,
     nodeSlots: backend.nodeSlots,
     updateBy: haproxy.updateType === "update_by_config" ? "config" : "runtime",
-    guard: { allowEmpty: backend.guard.allowEmpty },
+    guard: {
+      ...backend.guard,
+      windowMillis: Duration.toMillis(backend.guard.window),
+      // Asked each interval, and by AWS a little sooner.
+      confirmEveryMillis: Duration.toMillis(backend.interval) * 0.75
+    },
     plan: {
       prove: backend.newServers === "checked",
       drainTimeoutMillis: Duration.toMillis(backend.drainTimeout),

@@ -107,8 +107,19 @@ const firstServers = Effect.fnUntraced(function* (options: BackendOptions, answe
     process === undefined
       ? inFile.flatMap(({ endpoint }) => (isPlaceholder(endpoint) ? [] : [endpoint]))
       : Guard.served(observed)
-  const { desired, held } = Guard.judge(answer, served, options.guard)
-  if (held.length > 0) yield* Effect.logWarning(Report.heldLine(answer, held))
+  const { desired, held } = Guard.judge(
+    {
+      answer,
+      number: 1,
+      served,
+      overdue: new Set(),
+      isReleased: false,
+      nowMillis: yield* Clock.currentTimeMillis
+    },
+    Guard.emptyMemory,
+    options.guard
+  )
+  if (held !== undefined) yield* Effect.logWarning(Report.holdLine(answer, held, options.guard))
   const nodeSlots = options.updateBy === "config" ? 0 : options.nodeSlots
   if (process !== undefined && served.length > 0)
     return yield* whileServing({ ...options, nodeSlots }, desired, observed)

@@ -63,7 +63,10 @@ export class Reconciler extends Context.Service<
 
 /** What one backend's passes remember. */
 interface Memory {
+  /** The last good answer of the source, and its number from 1. */
   answer: DesiredState | undefined
+  number: number
+  guard: Guard.Memory
   plan: Plan.Memory
   origins: Report.Origins
 }
@@ -86,7 +89,13 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
   for (const options of backends) {
     const [standing, notices] = [yield* Report.makeStanding, yield* Report.makeNotices]
     const growth = yield* Growth.make(options)
-    const memory = { answer: undefined, plan: Plan.emptyMemory, origins: new Map() }
+    const memory = {
+      answer: undefined,
+      number: 0,
+      guard: Guard.emptyMemory,
+      plan: Plan.emptyMemory,
+      origins: new Map()
+    }
     const turn = yield* Semaphore.make(1)
     states.set(options.name, { options, growth, turn, standing, notices, memory })
   }
@@ -99,6 +108,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
   const fetch = Effect.fn("Reconciler.fetch")(function* (backend: string) {
     const { memory } = yield* stateOf(backend)
     memory.answer = yield* fetcher.fetch(backend)
+    memory.number++
   })
 
   const pass = (backend: string) =>
@@ -118,13 +128,22 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     if (answer === undefined || isBetween) {
       return { plan: Plan.none(backend), hasActed: false, errors: [] }
     }
-    const { desired, held } = Guard.judge(answer, Guard.served(observed), options.guard)
     const nowMillis = yield* Clock.currentTimeMillis
+    const overdue = Plan.overdue(memory.plan, { ...options.plan, nowMillis })
+    const { desired, held, ...judged } = Guard.judge(
+      { answer, number: memory.number, served: Guard.served(observed), overdue, isReleased: false, nowMillis },
+      memory.guard,
+      options.guard
+    )
+    memory.guard = judged.memory
     const way = yield* growth.way(observed)
     const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis, growth: way.growth })
     if (options.plan.prove) yield* Report.logProven(plan, memory.plan, nowMillis)
     memory.plan = plan.memory
-    yield* standing.say(Report.standingFacts({ answer, held, plan, observed, growth: way }), Report.over)
+    yield* standing.say(
+      Report.standingFacts({ answer, hold: held, guard: options.guard, plan, observed, growth: way }),
+      Report.over
+    )
     yield* notices.say(Report.pendingFacts(answer), (origin) => `has what it lacked, or is gone: ${origin}`)
     memory.origins = Report.nextOrigins(memory.origins, answer, observed)
     const names = { origins: memory.origins, leaving: answer.leaving }
@@ -175,6 +194,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     stateOf(answer.backend).pipe(
       Effect.map(({ memory }) => {
         memory.answer = answer
+        memory.number++
       })
     )
 

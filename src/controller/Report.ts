@@ -3,8 +3,9 @@
  * and each standing fact once, when it begins and when it ends.
  */
 import { Effect, Ref } from "effect"
+import type * as Guard from "../domain/Guard.ts"
 import * as Plan from "../domain/Plan.ts"
-import { type DesiredState, type Endpoint, endpointKey, isPlaceholder, type ObservedState } from "../domain/State.ts"
+import { type DesiredState, endpointKey, isPlaceholder, type ObservedState } from "../domain/State.ts"
 
 /** Says each fact when it becomes true, and once more when it no longer is. Keyed, so that a fact can change its words. */
 export interface Standing {
@@ -113,12 +114,13 @@ export const logProven = Effect.fnUntraced(function* (plan: Plan.Plan, before: P
 /** The facts that stand after planning, by kind. */
 export const standingFacts = (seen: {
   readonly answer: DesiredState
-  readonly held: ReadonlyArray<Endpoint>
+  readonly hold: Guard.Hold | undefined
+  readonly guard: Guard.Options
   readonly plan: Plan.Plan
   readonly observed: ObservedState
   readonly growth: { readonly growth: Plan.Options["growth"]; readonly obstacle: string | undefined }
 }) => {
-  const { answer, growth, held, observed, plan } = seen
+  const { answer, growth, guard, hold, observed, plan } = seen
   const facts = new Map<string, string>()
   for (const { origin, reason } of answer.refused) facts.set(`refused ${origin}`, `not served: ${origin}: ${reason}`)
   if (plan.unplaced.length > 0) {
@@ -137,21 +139,36 @@ export const standingFacts = (seen: {
         `until "set server ${plan.backend}/${one.server} state ready"`
     )
   }
-  if (held.length > 0) {
-    facts.set("guard", heldLine(answer, held))
-  }
+  if (hold !== undefined) facts.set("guard", holdLine(answer, hold, guard))
   for (const { reason, socket } of observed.unobserved)
     facts.set(`socket ${socket}`, `HAProxy cannot be observed: ${reason}`)
   return facts
 }
 
-/** Why endpoints stay that the source does not name, and what lets them go. */
-export const heldLine = ({ pending }: DesiredState, held: ReadonlyArray<Endpoint>): string => {
-  const names = someOf(held.map(endpointKey))
-  const unknown = pending.filter(({ isUnknown }) => isUnknown).length
-  return unknown > 0
-    ? `the source names ${unknown} without their addresses yet; the ${held.length} endpoints that may be theirs stay until it has them: ${names}`
-    : `the source answers that nothing is wanted; the ${held.length} endpoints that are served stay: ${names}; if that is right, set allow_empty = True and restart ep2`
+/** What was wanted, what is served, what is held, and what lets it go. */
+export const holdLine = ({ pending }: DesiredState, hold: Guard.Hold, options: Guard.Options): string => {
+  const { endpoints, most, reason, wanted } = hold
+  const names = someOf(endpoints.map(endpointKey))
+  const count = endpoints.length
+  switch (reason) {
+    case "unknown": {
+      const unknown = pending.filter(({ isUnknown }) => isUnknown).length
+      return `the source names ${unknown} without their addresses yet; the ${count} endpoints that may be theirs stay until it has them: ${names}`
+    }
+    case "empty":
+      return `the source answers that nothing is wanted; the ${count} endpoints that are served stay: ${names}; if that is right, run \`ep2 release\`, or set allow_empty = True for good`
+    case "removal": {
+      const { confirmations, confirmEveryMillis, maxRemovalPercent, minServers, windowMillis } = options
+      const isFew = wanted < minServers
+      const limit = isFew
+        ? `fewer than min_servers = ${minServers}`
+        : `max_removal_percent is ${maxRemovalPercent} of the ${most} that were served within ${windowMillis / 1000} s`
+      return (
+        `the source names ${wanted} endpoints, ${limit}: ${count} that it leaves out stay until ${confirmations} answers in a row, ` +
+        `${(confirmEveryMillis / 1000).toFixed(1)} s apart or more, have left them out, or until \`ep2 release\`: ${names}`
+      )
+    }
+  }
 }
 
 /** What is to be served and cannot be yet, by origin. */
@@ -170,7 +187,7 @@ export const over = (key: string): string => {
     case "held":
       return `${what} is no longer held by the operator`
     case "guard":
-      return "the source names what it has again; nothing is held any more"
+      return "nothing is held against the source any more"
     case "socket":
       return `HAProxy can be observed again: ${what}`
     default:

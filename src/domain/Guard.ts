@@ -1,19 +1,26 @@
 /**
- * Decides which of the served endpoints may be taken away now.
+ * Decides which of the served endpoints an answer of the source may take away now.
  *
- *   answer    served   allowEmpty   outcome
- *   --------  -------  -----------  -------------------------------------------
- *   some      any      any          the answer stands
- *   empty     none     any          the answer stands
- *   empty     some     true         the answer stands
- *   empty     some     false        what is served is held, as if still wanted
- *   lacking   some     any          what is served and may be what it lacks is held
+ * An orchestrator that lost its data, or half of it, answers in good faith (a
+ * restarted Consul does), so what an answer leaves out is not gone by that alone.
  *
- * "Lacking" is an answer that names something whose endpoint it does not know
- * (`pending`, `isUnknown`). What it says to be leaving is not held.
+ *   the answer                                        what it would take away
+ *   ------------------------------------------------  -------------------------------------
+ *   lacks addresses of what it names                  stays, but for what it names as leaving
+ *   is empty, with `allowEmpty` false                 stays until the operator releases it
+ *   leaves more than `maxRemovalPercent` out of the   what it names as leaving goes; the rest
+ *   most that was served, or leaves fewer than        goes endpoint by endpoint, once
+ *   `minServers`                                      `confirmations` answers in a row left it out
+ *   any other                                         goes
+ *   any, and the operator has released it             goes
  *
- * An orchestrator that lost its data answers "none" in good faith (a restarted
- * Consul does), so an empty answer never takes the last servers away by itself.
+ * What is added is never held. "The most that was served" looks back as far as
+ * `windowMillis`, so that servers which go one by one are seen as what they are
+ * together. What is wanted and may still come up counts as there, since nothing is
+ * taken away before it is up (`Retirement`): a replacement is no loss. What did not
+ * come up in its time counts no more.
+ *
+ * Pure and deterministic.
  */
 import {
   type DesiredState,
@@ -25,32 +32,146 @@ import {
 } from "./State.ts"
 
 export interface Options {
-  /** Take an empty answer at its word. */
+  /** Take an empty answer at its word, once it is confirmed. */
   readonly allowEmpty: boolean
+  readonly minServers: number
+  /** 0–100. */
+  readonly maxRemovalPercent: number
+  /** 1 or more. */
+  readonly confirmations: number
+  readonly windowMillis: number
+  /** Answers that come closer together than this count as one. */
+  readonly confirmEveryMillis: number
+}
+
+/** What has to be known over time. It goes into `judge` and the next one comes out. */
+export interface Memory {
+  /** How many were served, and when: the largest numbers within the window, the newest last. */
+  readonly most: ReadonlyArray<{ readonly atMillis: number; readonly count: number }>
+  /** Served endpoints that answers leave out, by key. */
+  readonly missing: ReadonlyMap<string, Missing>
+  /** The number of the last answer that was judged. */
+  readonly answer: number
+}
+
+interface Missing {
+  /** How many answers in a row left it out; `Infinity` where the operator released it. */
+  readonly times: number
+  /** When that was last counted. */
+  readonly atMillis: number
+}
+
+export const emptyMemory: Memory = { most: [], missing: new Map(), answer: 0 }
+
+export interface Input {
+  readonly answer: DesiredState
+  /** Counts up from 1 with each answer: one answer is counted once, however often it is judged. */
+  readonly number: number
+  /** What HAProxy serves, or what the file on disk has when it is down. */
+  readonly served: ReadonlyArray<Endpoint>
+  /** Endpoints, by key, whose time to come up is over. */
+  readonly overdue: ReadonlySet<string>
+  /** The operator lets go of what is held now. */
+  readonly isReleased: boolean
+  readonly nowMillis: number
+}
+
+/** Endpoints that an answer would take away and that stay. */
+export interface Hold {
+  readonly reason: "unknown" | "empty" | "removal"
+  /** Never empty. */
+  readonly endpoints: ReadonlyArray<Endpoint>
+  /** How many the source wants. */
+  readonly wanted: number
+  /** The most that was served within the window. */
+  readonly most: number
 }
 
 export interface Verdict {
   /** The desired state to plan for: the answer, with what is held added. */
   readonly desired: DesiredState
-  /** Endpoints that the answer would take away and that stay. */
-  readonly held: ReadonlyArray<Endpoint>
+  readonly held: Hold | undefined
+  readonly memory: Memory
 }
 
-/** Judges one answer against what is served. Pure and deterministic. */
-export const judge = (answer: DesiredState, served: ReadonlyArray<Endpoint>, options: Options): Verdict => {
-  if (answer.pending.some(({ isUnknown }) => isUnknown)) {
-    const known = new Set([...answer.wanted, ...answer.leaving].map(({ endpoint }) => endpointKey(endpoint)))
-    const doubtful = served.filter((endpoint) => !known.has(endpointKey(endpoint)))
-    if (doubtful.length > 0) return hold(answer, doubtful, "held: it may be one whose address is not known yet")
+/** Judges one answer against what is served. */
+export const judge = (input: Input, before: Memory, options: Options): Verdict => {
+  const { answer, served } = input
+  const wanted = new Set(answer.wanted.map(keyOf))
+  const leaving = new Set(answer.leaving.map(keyOf))
+  const isUnknown = answer.pending.some((one) => one.isUnknown)
+  const going = served.filter((endpoint) => !wanted.has(endpointKey(endpoint)))
+  const unnamed = going.filter((endpoint) => !leaving.has(endpointKey(endpoint)))
+  const most = nextMost(input, before, options)
+  const missing = nextMissing({ ...input, going, unnamed, isUnknown }, before, options)
+  const memory = { most, missing, answer: input.number }
+  const timesOf = (endpoint: Endpoint) => missing.get(endpointKey(endpoint))?.times ?? 0
+
+  const verdict = (reason: Hold["reason"], among: ReadonlyArray<Endpoint>, enough: number): Verdict => {
+    const endpoints = among.filter((endpoint) => timesOf(endpoint) < enough)
+    if (endpoints.length === 0) return { desired: answer, held: undefined, memory }
+    const held: Hold = { reason, endpoints, wanted: wanted.size, most: mostOf(most) }
+    const kept = endpoints.map((endpoint) => ({ endpoint, origin: origins[reason] }))
+    return { desired: { ...answer, wanted: [...answer.wanted, ...kept] }, held, memory }
   }
-  if (answer.wanted.length > 0 || options.allowEmpty || served.length === 0) return { desired: answer, held: [] }
-  return hold(answer, served, "held: the source answers none")
+
+  if (isUnknown && unnamed.length > 0) return verdict("unknown", unnamed, Number.POSITIVE_INFINITY)
+  if (wanted.size === 0 && !options.allowEmpty) return verdict("empty", going, Number.POSITIVE_INFINITY)
+  const left = answer.wanted.filter((one) => !input.overdue.has(keyOf(one))).length
+  const isMuch = (mostOf(most) - left) * 100 > mostOf(most) * options.maxRemovalPercent
+  return isMuch || left < options.minServers
+    ? verdict("removal", unnamed, options.confirmations)
+    : { desired: answer, held: undefined, memory }
 }
 
-const hold = (answer: DesiredState, held: ReadonlyArray<Endpoint>, origin: string): Verdict => ({
-  desired: { ...answer, wanted: [...answer.wanted, ...held.map((endpoint) => ({ endpoint, origin }))] },
-  held
-})
+const origins: Readonly<Record<Hold["reason"], string>> = {
+  unknown: "held: it may be one whose address is not known yet",
+  empty: "held: the source answers none",
+  removal: "held: the source left it out, not confirmed yet"
+}
+
+const keyOf = ({ endpoint }: { readonly endpoint: Endpoint }): string => endpointKey(endpoint)
+
+const mostOf = (most: Memory["most"]): number => most[0]?.count ?? 0
+
+/** Falls from the first to the last, so that the first is the most and each is there only as long as none above it came later. */
+const nextMost = (
+  { nowMillis, overdue, served }: Input,
+  { most }: Memory,
+  { windowMillis }: Options
+): Memory["most"] => {
+  const count = served.filter((endpoint) => !overdue.has(endpointKey(endpoint))).length
+  const within = most.filter((one) => one.count > count && nowMillis - one.atMillis <= windowMillis)
+  return [...within, { atMillis: nowMillis, count }]
+}
+
+const nextMissing = (
+  input: Input & {
+    readonly going: ReadonlyArray<Endpoint>
+    readonly unnamed: ReadonlyArray<Endpoint>
+    /** The answer does not say what it leaves out. */
+    readonly isUnknown: boolean
+  },
+  before: Memory,
+  { confirmEveryMillis }: Options
+): Memory["missing"] => {
+  const { going, isReleased, isUnknown, nowMillis, number, unnamed } = input
+  const isNew = number !== before.answer && !isUnknown
+  const missing = new Map<string, Missing>()
+  const names = new Set(unnamed.map(endpointKey))
+  for (const key of going.map(endpointKey)) {
+    const known = before.missing.get(key)
+    if (isReleased || known?.times === Number.POSITIVE_INFINITY) {
+      missing.set(key, { times: Number.POSITIVE_INFINITY, atMillis: nowMillis })
+    } else if (!names.has(key)) {
+    } else if (isNew && (known === undefined || nowMillis - known.atMillis >= confirmEveryMillis)) {
+      missing.set(key, { times: (known?.times ?? 0) + 1, atMillis: nowMillis })
+    } else if (known !== undefined) {
+      missing.set(key, known)
+    }
+  }
+  return missing
+}
 
 /**
  * The endpoints that count as served: those at full weight, the operator's

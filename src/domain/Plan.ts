@@ -251,6 +251,13 @@ export const none = (backend: string): Plan => ({
   memory: emptyMemory
 })
 
+/** Wanted endpoints, by key, that did not come up in their time. */
+export const overdue = (
+  memory: Memory,
+  times: Pick<Options, "nowMillis" | "proveTimeoutMillis">
+): ReadonlySet<string> =>
+  new Set([...memory.arrivals].flatMap(([key, since]) => (since !== undefined && isOver(since, times) ? [key] : [])))
+
 /** Whether nothing is left to do or to wait for. */
 export const isSettled = (plan: Plan): boolean => plan.actions.length === 0 && !plan.isMoving
 
@@ -275,8 +282,10 @@ const isFree = (server: Server): boolean =>
 /** Ready, but its checks are still to pass. What the operator holds is not waited for. */
 const isArriving = (server: Server): boolean => server.admin === "ready" && server.health === "down"
 
-const isOver = (since: number, { nowMillis, proveTimeoutMillis }: Options): boolean =>
-  nowMillis - since >= proveTimeoutMillis
+const isOver = (
+  since: number,
+  { nowMillis, proveTimeoutMillis }: Pick<Options, "nowMillis" | "proveTimeoutMillis">
+): boolean => nowMillis - since >= proveTimeoutMillis
 
 const nextArrivals = (
   placed: ReadonlyArray<Placed>,
