@@ -5,9 +5,8 @@
 import { Redacted, Result, Schema, type SchemaIssue, Struct } from "effect"
 import * as ConfFile from "./ConfFile.ts"
 import * as Key from "./Key.ts"
-import type { SectionName } from "./Names.ts"
 import type { Given } from "./Rules.ts"
-import type { Problem } from "./SettingsError.ts"
+import type { Place, Problem } from "./SettingsError.ts"
 import { hintOf } from "./Value.ts"
 
 /** A section's Schema: text in, nothing needed. */
@@ -15,10 +14,10 @@ export type SectionSchema = Schema.Struct<Readonly<Record<string, Schema.Codec<u
 
 /** The texts of a section's keys, `%` resolved; empty ones left out. */
 export interface Texts {
-  readonly name: SectionName
+  readonly name: string
   readonly values: Readonly<Record<string, string>>
   /** Where each key stands, those that are empty or cannot be resolved included. */
-  readonly lines: ReadonlyMap<string, number>
+  readonly places: ReadonlyMap<string, Place>
   /** Where the section begins, if it is there. */
   readonly line: number | undefined
   /** Keys whose `%` cannot be resolved. */
@@ -39,18 +38,18 @@ export const missing = "missing"
 /** Takes the known keys of a section out of the file. A section that the file does not have is one without keys. */
 export const textsOf = (
   conf: ConfFile.ConfFile,
-  name: SectionName,
+  name: string,
   schema: SectionSchema,
   section: ConfFile.Section | undefined
 ): Texts => {
   const values: Record<string, string> = {}
-  const lines = new Map<string, number>()
+  const places = new Map<string, Place>()
   const problems: Array<Problem> = []
   const secrets: Array<Redacted.Redacted<string>> = []
   for (const [key, field] of Object.entries(schema.fields)) {
     const found = section === undefined ? undefined : ConfFile.lookup(conf, section, key)
     if (found === undefined) continue
-    lines.set(key, found.entry.line)
+    places.set(key, { line: found.entry.line, section: name })
     if (Result.isFailure(found.value)) {
       problems.push(found.value.failure)
       continue
@@ -60,16 +59,16 @@ export const textsOf = (
     values[key] = text
     if (Key.docOf(field).isSecret) secrets.push(Redacted.make(text))
   }
-  return { name, values, lines, line: section?.line, problems, secrets }
+  return { name, values, places, line: section?.line, problems, secrets }
 }
 
 /** Decodes a section, and says what is wrong with each key that was refused or is missing. */
 export const decode = <S extends SectionSchema>(schema: S, texts: Texts): Decoded<S["Type"]> => {
   const unresolved = new Set(texts.problems.map(({ key }) => key))
   const has = (key: string) => texts.values[key] !== undefined || unresolved.has(key)
-  const place = (key: string) => {
-    const line = texts.lines.get(key) ?? texts.line
-    return { ...(line !== undefined && { line }), section: texts.name, key }
+  const place = (key: string): Place => {
+    const { line } = texts
+    return { ...(texts.places.get(key) ?? { ...(line !== undefined && { line }), section: texts.name }), key }
   }
   const result = decodeWith(schema, texts.values)
   if (Result.isSuccess(result) && unresolved.size === 0) {
@@ -98,12 +97,12 @@ const decodeWith = <S extends SectionSchema>(schema: S, values: Readonly<Record<
 const problemOf = (
   { expected, isSecret }: Key.DocumentedKey,
   place: ReturnType<Given<Record<string, unknown>>["place"]>,
-  { lines, values }: Texts,
+  { places, values }: Texts,
   issue: SchemaIssue.Issue
 ): Problem => {
   const key = place.key ?? ""
   const value = values[key]
-  if (value === undefined) return { ...place, found: lines.has(key) ? "empty" : missing, expected }
+  if (value === undefined) return { ...place, found: places.has(key) ? "empty" : missing, expected }
   const hint = hintOf(issue)
   return { ...place, value: isSecret ? "…" : value, expected, ...(hint !== undefined && { hint }) }
 }

@@ -6,13 +6,14 @@
  * | --- | --- |
  * | known, in any case | read |
  * | a known section in a second spelling | error |
- * | `[backend NAME]` | error: not supported yet |
+ * | `[backend NAME]` | a further backend; `BackendSection` |
  * | key of another section | error that names the section |
  * | close to a known name | error that names it |
  * | key that others refer to as `%(name)s` | fine |
  * | anything else | warning: EP2 1.0 ignored it |
  */
 import { distance } from "fastest-levenshtein"
+import * as BackendSection from "./BackendSection.ts"
 import * as ConfFile from "./ConfFile.ts"
 import { Haproxy } from "./HaproxyKeys.ts"
 import type { Place, Problem } from "./SettingsError.ts"
@@ -38,6 +39,7 @@ export const check = (conf: ConfFile.ConfFile): Names => {
   const found = findSections(conf)
   const keys = [
     ...[...found.sections].flatMap(([name, section]) => checkSection(conf, name, section)),
+    ...conf.sections.filter(BackendSection.isOne).flatMap((section) => checkBackend(conf, section)),
     ...checkDefaults(conf)
   ]
   return {
@@ -59,7 +61,7 @@ const keysOf = (name: SectionName): ReadonlyArray<string> => Object.keys(section
 const findSections = ({ sections: written }: ConfFile.ConfFile) => {
   const known = new Map<SectionName, ConfFile.Section>()
   const verdicts: Array<Verdict> = []
-  for (const section of written) {
+  for (const section of written.filter((one) => !BackendSection.isOne(one))) {
     const name = sectionNames.find((one) => one.toLowerCase() === section.name.trim().toLowerCase())
     const before = name === undefined ? undefined : known.get(name)
     if (name === undefined) verdicts.push(unknownSection(section))
@@ -78,16 +80,9 @@ const otherSpelling = (before: ConfFile.Section) => ({
 
 const unknownSection = (section: ConfFile.Section): Verdict => {
   const place = placeOf(section)
-  if (/^\s*backend(\s|$)/i.test(section.name)) return { problem: { ...place, ...severalBackends } }
   const close = closest(section.name.trim(), [...sectionNames, "DEFAULT"])
   if (close === undefined) return { warning: { ...place, text: "ep2 knows no such section and ignores it" } }
   return { problem: { ...place, found: "ep2 knows no such section", expected: `[${close}]` } }
-}
-
-const severalBackends = {
-  found: "a section of a further backend",
-  expected: "one backend, named by backend_name in [haproxy]",
-  hint: "this version of ep2 does not support several backends yet: take the section out, or give the backend an HAProxy and an ep2 of its own"
 }
 
 const checkSection = (
@@ -110,6 +105,20 @@ const checkSection = (
         const elsewhere = closest(key, keysOf(other))
         if (elsewhere !== undefined) return { problem: { ...place, ...noSuchKey, ...ofSection(elsewhere, other) } }
       }
+      return { warning: { ...place, text: "ep2 knows no such key and ignores it" } }
+    })
+}
+
+const checkBackend = (conf: ConfFile.ConfFile, section: ConfFile.Section): ReadonlyArray<Verdict> => {
+  const referred = ConfFile.references(conf, section)
+  return [...section.entries.values()]
+    .filter(({ key }) => !BackendSection.keys.has(key) && !referred.has(key))
+    .map(({ key, line }) => {
+      const place = { line, section: section.name, key }
+      const misplaced = BackendSection.misplaced(key)
+      if (misplaced !== undefined) return { problem: { ...place, ...misplaced } }
+      const close = closest(key, [...BackendSection.keys])
+      if (close !== undefined) return { problem: { ...place, ...noSuchKey, expected: close } }
       return { warning: { ...place, text: "ep2 knows no such key and ignores it" } }
     })
 }

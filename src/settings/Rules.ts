@@ -19,6 +19,7 @@
  * | ip_type | public if it is absent (a warning) |
  */
 import { normalize } from "node:path"
+import type { Backend } from "./BackendSection.ts"
 import type { Haproxy } from "./HaproxyKeys.ts"
 import type { Warning } from "./Names.ts"
 import type { Place, Problem } from "./SettingsError.ts"
@@ -39,7 +40,7 @@ export interface Verdicts {
   readonly warnings: ReadonlyArray<Warning>
 }
 
-/** The rules of `[haproxy]`. */
+/** The rules of `[haproxy]` that hold for the whole of ep2. */
 export const haproxy = ({ has, place, values }: Given<(typeof Haproxy)["Type"]>): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   if (values.start_by === "master" && !has("haproxy_master_socket")) {
@@ -67,6 +68,12 @@ export const haproxy = ({ has, place, values }: Given<(typeof Haproxy)["Type"]>)
       hint: "ep2 writes that one"
     })
   }
+  return problems
+}
+
+/** The rules of one backend: of `[haproxy]` for the first one, and of each `[backend NAME]`. */
+export const backend = ({ has, place, values }: Given<(typeof Backend)["Type"]>): ReadonlyArray<Problem> => {
+  const problems: Array<Problem> = []
   const words = values.server_options?.split(/\s+/) ?? []
   for (const [word, key] of [
     ["maxconn", "backend_maxconn"],

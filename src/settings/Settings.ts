@@ -3,6 +3,7 @@
  * Sections and keys, their units and defaults stand in `HaproxyKeys` and `SourceKeys`.
  */
 import { Array as Arr, type Duration, Effect, FileSystem, type PlatformError, Redacted, Result } from "effect"
+import * as BackendSection from "./BackendSection.ts"
 import * as ConfFile from "./ConfFile.ts"
 import * as Decoding from "./Decoding.ts"
 import { Haproxy } from "./HaproxyKeys.ts"
@@ -15,7 +16,7 @@ export interface Settings {
   /** Path of the file, as it was given. */
   readonly file: string
   readonly haproxy: HaproxySettings
-  /** Exactly one in this version. */
+  /** `backend_name` first, then those of the `[backend NAME]` sections in the order of the file. */
   readonly backends: readonly [BackendSettings, ...ReadonlyArray<BackendSettings>]
   readonly lock: {
     /** An absolute path, as all paths here. */
@@ -119,29 +120,76 @@ export const decode = (file: string, text: string): Result.Result<Loaded, Settin
   const texts = { haproxy: textsOf("haproxy"), AWS: textsOf("AWS"), CONSUL: textsOf("CONSUL"), FILE: textsOf("FILE") }
 
   const haproxy = Decoding.decode(Haproxy, texts.haproxy)
-  const source = Source.decode(haproxy, texts)
-  const rules = Rules.haproxy(haproxy)
+  const others = BackendSection.find(conf, haproxy.values.backend_name)
+  const backends = [
+    decodeBackend(haproxy.values.backend_name ?? "", texts),
+    ...others.sections.map((one) => decodeBackend(one.name, BackendSection.textsOf(conf, one, texts)))
+  ]
 
-  const refused = [...syntax, ...names.problems, ...haproxy.problems, ...source.problems]
+  const refused = [
+    ...[...syntax, ...names.problems, ...others.problems, ...haproxy.problems],
+    ...backends.flatMap((one) => one.problems)
+  ]
   // What a broken line should have said is unknown, so nothing is called missing because of it.
-  const problems =
+  const problems = unique(
     syntax.length === 0
-      ? [...refused, ...rules, ...source.rules]
+      ? [...refused, ...Rules.haproxy(haproxy), ...backends.flatMap(({ rules }) => rules)]
       : refused.filter(({ found }) => found !== Decoding.missing)
-  if (Arr.isReadonlyArrayNonEmpty(problems) || haproxy.whole === undefined || source.settings === undefined) {
-    const secrets = Object.values(texts).flatMap((section) => section.secrets.map(Redacted.value))
+  )
+  const [first, ...more] = backends.flatMap(({ settings }) => settings ?? [])
+  if (Arr.isReadonlyArrayNonEmpty(problems) || haproxy.whole === undefined || first === undefined) {
+    const secrets = backends.flatMap((one) => one.secrets.map(Redacted.value))
     const shown = byLine(problems).map((problem) => withoutSecrets(problem, secrets))
     if (!Arr.isArrayNonEmpty(shown)) throw new Error(`${file} is refused and nothing is wrong with it`)
     return Result.fail(new SettingsError({ file, problems: shown }))
   }
-  const warnings = byLine([...names.warnings, ...source.warnings])
+  const warnings = unique(byLine([...names.warnings, ...backends.flatMap((one) => one.warnings)]))
   return Result.succeed({
-    settings: group(file, haproxy.whole, source.settings),
+    settings: { ...group(file, haproxy.whole), backends: [first, ...more] },
     warnings: warnings.map((warning) => `${describePlace(file, warning)}: ${warning.text}`)
   })
 }
 
-const group = (file: string, keys: (typeof Haproxy)["Type"], source: Source.SourceSettings): Settings => ({
+type Texts = Parameters<typeof Source.decode>[1]
+
+const decodeBackend = (name: string, texts: Texts) => {
+  const keys = Decoding.decode(BackendSection.Backend, texts.haproxy)
+  const source = Source.decode(keys, texts)
+  return {
+    settings: keys.whole && source.settings && backendOf(name, keys.whole, source.settings),
+    problems: [...keys.problems, ...source.problems],
+    rules: [...Rules.backend(keys), ...source.rules],
+    warnings: source.warnings,
+    secrets: Object.values(texts).flatMap((section) => section.secrets)
+  }
+}
+
+const backendOf = (
+  name: string,
+  keys: (typeof BackendSection.Backend)["Type"],
+  source: Source.SourceSettings
+): BackendSettings => ({
+  name,
+  port: keys.backend_port,
+  maxconn: keys.backend_maxconn,
+  checkInterval: keys.check_interval,
+  serverOptions: keys.server_options,
+  nodeSlots: keys.node_slots,
+  newServers: keys.new_servers ?? (source._tag === "Consul" && source.onlyPassing ? "trusted" : "checked"),
+  drainTimeout: keys.drain_timeout,
+  drainTimeoutAction: keys.drain_timeout_action,
+  interval: keys.sleep_before_next_run,
+  guard: {
+    allowEmpty: keys.allow_empty,
+    minServers: keys.min_servers,
+    maxRemovalPercent: keys.max_removal_percent,
+    confirmations: keys.guard_confirmations,
+    window: keys.guard_window
+  },
+  source
+})
+
+const group = (file: string, keys: (typeof Haproxy)["Type"]): Omit<Settings, "backends"> => ({
   file,
   haproxy: {
     configFile: keys.haproxy_config_file,
@@ -155,31 +203,14 @@ const group = (file: string, keys: (typeof Haproxy)["Type"], source: Source.Sour
     reloadInterval: keys.reload_interval,
     updateType: keys.update_type
   },
-  backends: [
-    {
-      name: keys.backend_name,
-      port: keys.backend_port,
-      maxconn: keys.backend_maxconn,
-      checkInterval: keys.check_interval,
-      serverOptions: keys.server_options,
-      nodeSlots: keys.node_slots,
-      newServers: keys.new_servers ?? (source._tag === "Consul" && source.onlyPassing ? "trusted" : "checked"),
-      drainTimeout: keys.drain_timeout,
-      drainTimeoutAction: keys.drain_timeout_action,
-      interval: keys.sleep_before_next_run,
-      guard: {
-        allowEmpty: keys.allow_empty,
-        minServers: keys.min_servers,
-        maxRemovalPercent: keys.max_removal_percent,
-        confirmations: keys.guard_confirmations,
-        window: keys.guard_window
-      },
-      source
-    }
-  ],
   lock: { dir: keys.lock_dir, retryInterval: keys.sleep_before_next_lock_attempt },
   log: { file: keys.log_file, format: keys.log_format, level: keys.log_level }
 })
+
+/** What is inherited is found wrong by every backend that inherits it, and said once. */
+const unique = <A>(places: ReadonlyArray<A>): ReadonlyArray<A> => [
+  ...new Map(places.map((one) => [JSON.stringify(one), one])).values()
+]
 
 const byLine = <A extends { readonly line?: number }>(places: ReadonlyArray<A>): ReadonlyArray<A> =>
   places.toSorted((a, b) => (a.line ?? Number.MAX_SAFE_INTEGER) - (b.line ?? Number.MAX_SAFE_INTEGER))

@@ -3,8 +3,8 @@
  * names. The other sections may be there, and their values are not looked at.
  */
 import type { Redacted } from "effect"
+import type { Backend } from "./BackendSection.ts"
 import * as Decoding from "./Decoding.ts"
-import type { Haproxy } from "./HaproxyKeys.ts"
 import type { SectionName, Warning } from "./Names.ts"
 import * as Rules from "./Rules.ts"
 import type { Problem } from "./SettingsError.ts"
@@ -61,9 +61,9 @@ export interface DecodedSource {
   readonly warnings: ReadonlyArray<Warning>
 }
 
-/** Decodes the section that `[haproxy]` chooses; nothing, where that choice was refused. */
+/** Decodes the section that `orchestrator` chooses; nothing, where that choice was refused. */
 export const decode = (
-  { has, place, values }: Rules.Given<(typeof Haproxy)["Type"]>,
+  { has, place, values }: Rules.Given<(typeof Backend)["Type"]>,
   texts: Readonly<Record<SectionName, Decoding.Texts>>
 ): DecodedSource => {
   const { orchestrator } = values

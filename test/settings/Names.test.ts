@@ -27,14 +27,6 @@ describe("sections", () => {
       ])
     })
   }
-
-  it("[backend NAME] is refused until several backends are supported", () => {
-    const lines = Conf.refusal(`${Conf.consul}[backend api]\nbackend_port = 80\n[backend]\n`)
-
-    assert.strictEqual(lines.length, 2)
-    assert.match(lines[0]!, /^ep2\.conf:5: \[backend api\]: .* does not support several backends yet/)
-    assert.match(lines[1]!, /^ep2\.conf:7: \[backend\]: .* does not support several backends yet/)
-  })
 })
 
 describe("keys", () => {
