@@ -6,7 +6,9 @@ import { Cause, Effect, Exit } from "effect"
 import { Command } from "effect/cli"
 import * as ConfFlag from "./cli/ConfFlag.ts"
 import { exitCodes } from "./cli/exitCodes.ts"
+import * as Overrule from "./cli/Overrule.ts"
 import * as Start from "./cli/Start.ts"
+import { Stop } from "./cli/Stop.ts"
 import { version } from "./cli/version.ts"
 
 /** `ep2` by itself, and `ep2 -f FILE`, start the loop, as EP2 1.0 did. */
@@ -18,13 +20,13 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
     { command: "ep2 start --conf /etc/ep2/ep2.conf", description: "Keep HAProxy in step until a signal comes" },
     { command: "ep2 -f /etc/ep2/ep2.conf", description: "The same, as EP2 1.0 was started" }
   ]),
-  Command.withSubcommands([Start.command])
+  Command.withSubcommands([Start.command, ...Overrule.commands])
 )
 
 const exitCode = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return exitCodes.done
   const error = Cause.squash(exit.cause)
-  return error instanceof Start.Stop ? error.exitCode : exitCodes.unexpected
+  return error instanceof Stop ? error.exitCode : exitCodes.unexpected
 }
 
 root.pipe(

@@ -1,11 +1,11 @@
 /**
- * The live layers: the one place where settings meet the services. A source
- * more is one case in `fetcherOf`.
+ * The live layers: the one place where settings meet the services.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Duration, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import { ConfigWriter } from "../controller/ConfigWriter.ts"
 import type * as Controller from "../controller/Controller.ts"
+import { Overrides } from "../controller/Overrides.ts"
 import { type BackendOptions, Reconciler } from "../controller/Reconciler.ts"
 import { Commands } from "../haproxy/Commands.ts"
 import { ConfigFile } from "../haproxy/ConfigFile.ts"
@@ -15,10 +15,9 @@ import { HaproxySocket } from "../haproxy/HaproxySocket.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
 import * as ServerRegion from "../haproxy/ServerRegion.ts"
 import { TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
-import * as AwsAsgFetcher from "../orchestrator/AwsAsgFetcher.ts"
-import * as ConsulFetcher from "../orchestrator/ConsulFetcher.ts"
-import * as FileFetcher from "../orchestrator/FileFetcher.ts"
+import { Fetcher } from "../orchestrator/Fetcher.ts"
 import type { HaproxySettings, Settings } from "../settings/Settings.ts"
+import * as Sources from "./Sources.ts"
 
 /** How long leaving servers wait for arriving ones whose health checks are still to pass. */
 const proveTimeoutMillis = 30_000
@@ -33,6 +32,7 @@ export const backendsOf = ({
 }: Settings): ReadonlyArray<BackendOptions & Controller.BackendOptions> =>
   backends.map((backend) => ({
     name: backend.name,
+    source: Sources.keyOf(backend),
     interval: backend.interval,
     nodeSlots: backend.nodeSlots,
     updateBy: haproxy.updateType === "update_by_config" ? "config" : "runtime",
@@ -50,27 +50,56 @@ export const backendsOf = ({
     }
   }))
 
-/** Everything that the controller asks for, on the real world. */
-export const layer = (settings: Settings) => {
+/**
+ * Everything that the controller asks for, on the real world: with these settings,
+ * and this text of the template. `Sources`, `Memories` and `Overrides` go on when
+ * other settings take their place.
+ */
+export const layer = (settings: Settings, template: string) => {
   const { backends, haproxy } = settings
-  const edges = Layer.mergeAll(
-    HaproxySocket.layer({ sockets: haproxy.sockets }),
-    ConfigFile.layer(haproxy),
-    TemplateRenderer.layer({ templateFile: haproxy.templateFile, backends, sockets: haproxy.sockets })
-  ).pipe(Layer.provideMerge(Commands.layer), Layer.provideMerge(NodeServices.layer))
   const lineOptions = new Map(backends.map((backend) => [backend.name, ServerRegion.optionsText(backend)]))
   const services = Layer.mergeAll(
     Haproxy.layer({ placeholder: EndState.placeholder, lineOptions }),
     reloaderOf(haproxy),
-    fetcherOf(settings)
+    Layer.effect(
+      Fetcher,
+      Effect.flatMap(Sources.Sources, ({ fetcherOf }) => fetcherOf(backends))
+    )
   )
-  const writer = ConfigWriter.layer({ backends: backends.map(({ name }) => name), retryEvery: rewriteEvery })
+  const writer = Layer.unwrap(
+    Effect.map(Overrides, ({ isPaused }) =>
+      ConfigWriter.layer({ backends: backends.map(({ name }) => name), retryEvery: rewriteEvery, isPaused })
+    )
+  )
   return Reconciler.layer(backendsOf(settings)).pipe(
     Layer.provideMerge(writer),
     Layer.provideMerge(services),
-    Layer.provideMerge(edges)
+    Layer.provideMerge(HaproxySocket.layer({ sockets: haproxy.sockets })),
+    Layer.provideMerge(configLayer(settings, template))
   )
 }
+
+/** The config file and what is rendered into it. */
+const configLayer = ({ backends, haproxy }: Settings, source: string) => {
+  const { sockets, templateFile } = haproxy
+  return Layer.mergeAll(
+    ConfigFile.layer(haproxy),
+    TemplateRenderer.layer({ templateFile, source, backends, sockets })
+  ).pipe(Layer.provideMerge(Commands.layer), Layer.provideMerge(NodeServices.layer))
+}
+
+/** Whether HAProxy takes these settings and this template, with the servers that the file on disk has. Changes nothing. */
+export const check = (settings: Settings, template: string) =>
+  Effect.gen(function* () {
+    const renderer = yield* TemplateRenderer
+    const file = yield* ConfigFile
+    const onDisk = (yield* file.read) ?? ""
+    const servers = settings.backends.map(({ name }) => ({
+      backend: name,
+      servers: ServerRegion.read(onDisk, name)
+    }))
+    yield* file.check(yield* renderer.render(servers))
+  }).pipe(Effect.provide(configLayer(settings, template)))
 
 const reloaderOf = ({ binary, masterSocket, pidFile, reloadInterval, serviceName, startBy }: HaproxySettings) => {
   const options = { binary, pidFile, reloadInterval }
@@ -83,18 +112,5 @@ const reloaderOf = ({ binary, masterSocket, pidFile, reloadInterval, serviceName
       // Settings ask for it.
       if (masterSocket === undefined) throw new Error("no haproxy_master_socket with start_by = master")
       return Reloader.layerMaster({ ...options, masterSocket })
-  }
-}
-
-const fetcherOf = ({ backends: [{ interval, name, port, source }] }: Settings) => {
-  switch (source._tag) {
-    case "Consul":
-      return ConsulFetcher.layer(new Map([[name, { ...source, portOf: port }]]))
-    case "File":
-      return FileFetcher.layer(new Map([[name, { path: source.path, portOf: port }]]))
-    case "Aws":
-      // Settings refuse it: a group reports no port.
-      if (port === "service") throw new Error("no port for an Auto Scaling group")
-      return AwsAsgFetcher.layer(new Map([[name, { ...source, port, interval }]]))
   }
 }

@@ -5,7 +5,7 @@
  * next one is tried as if nothing had been.
  */
 import { closeSync, openSync, writeSync } from "node:fs"
-import { Cause, Effect, Layer, Logger, References, Schema } from "effect"
+import { Cause, Effect, Layer, Logger, LogLevel, References, Schema } from "effect"
 
 /** The log file cannot be opened. */
 export class LogError extends Schema.TaggedError<LogError>()("LogError", {
@@ -26,22 +26,45 @@ export interface LogOptions {
 
 const minimum = { debug: "Debug", info: "Info", warning: "Warn", error: "Error" } as const
 
-/** What replaces Effect's loggers. The file is opened for appending, and closed with the scope. */
-export const make = Effect.fnUntraced(function* ({ file, format, level }: LogOptions) {
-  const sink = yield* file === "-" ? Effect.succeed(standardOutput) : openFile(file)
-  const layOut = format === "json" ? json : text
-  const logger = Logger.make<unknown, void>((line) => write(sink, `${layOut(read(line))}\n`))
-  return Layer.merge(Logger.layer([logger]), Layer.succeed(References.MinimumLogLevel, minimum[level]))
+/** The log of this process. */
+export interface Log {
+  /** What replaces Effect's loggers. */
+  readonly layer: Layer.Layer<never>
+  /** Opens the file anew, since it may have been moved away, and writes as these options say from now on; as before where it fails. */
+  readonly reopen: (options: LogOptions) => Effect.Effect<void, LogError>
+}
+
+/** Opens the log. The file is opened for appending, and closed with the scope. */
+export const make = Effect.fnUntraced(function* (options: LogOptions) {
+  let sink = yield* open(options.file)
+  let now = options
+  yield* Effect.addFinalizer(() => Effect.sync(() => close(sink)))
+  const logger = Logger.make<unknown, void>((entry) => {
+    if (LogLevel.isLessThan(entry.logLevel, minimum[now.level])) return
+    const layOut = now.format === "json" ? json : text
+    write(sink, `${layOut(read(entry))}\n`)
+  })
+  const reopen = Effect.fnUntraced(function* (next: LogOptions) {
+    const fresh = yield* open(next.file)
+    close(sink)
+    sink = fresh
+    now = next
+  })
+  const layer = Layer.merge(Logger.layer([logger]), Layer.succeed(References.MinimumLogLevel, "Debug"))
+  return { layer, reopen } satisfies Log
 })
 
-const openFile = (file: string) =>
-  Effect.acquireRelease(
-    Effect.try({
-      try: () => openSync(file, "a", 0o640),
-      catch: (cause) => new LogError({ file, detail: cause instanceof Error ? cause.message : String(cause) })
-    }),
-    (opened) => Effect.sync(() => closeSync(opened))
-  )
+const open = (file: string): Effect.Effect<number, LogError> =>
+  file === "-"
+    ? Effect.succeed(standardOutput)
+    : Effect.try({
+        try: () => openSync(file, "a", 0o640),
+        catch: (cause) => new LogError({ file, detail: cause instanceof Error ? cause.message : String(cause) })
+      })
+
+const close = (sink: number): void => {
+  if (sink !== standardOutput) closeSync(sink)
+}
 
 // Not `process.stdout.fd`: reading that makes a pipe non-blocking, and a full one then loses lines.
 const standardOutput = 1

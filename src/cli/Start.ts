@@ -3,23 +3,15 @@
  * and keeps it there until a signal.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Cause, Console, Effect, Schema } from "effect"
+import { Cause, Console, Effect } from "effect"
 import { Command } from "effect/cli"
-import * as Bootstrap from "../controller/Bootstrap.ts"
-import * as Controller from "../controller/Controller.ts"
-import * as Lock from "../controller/Lock.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as ConfFlag from "./ConfFlag.ts"
+import * as Daemon from "./Daemon.ts"
 import { exitCodes } from "./exitCodes.ts"
-import * as Live from "./Live.ts"
 import * as Log from "./Log.ts"
+import { Stop } from "./Stop.ts"
 import { version } from "./version.ts"
-
-/** Ends the process with one message and an exit code that systemd and scripts can tell apart. */
-export class Stop extends Schema.TaggedError<Stop>()("Stop", {
-  message: Schema.String,
-  exitCode: Schema.Int
-}) {}
 
 const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
   new Stop({ message: error.message, exitCode })
@@ -29,14 +21,14 @@ export const run = Effect.fn("Start.run")(function* (conf: string) {
   const { log, settings, warnings } = yield* prepare(conf).pipe(
     Effect.tapError((stop) => sayOnStandardError(stop.message))
   )
-  return yield* daemon(settings, warnings).pipe(
+  return yield* daemon(settings, warnings, log).pipe(
     Effect.onInterrupt(() => Effect.logInfo("stopped; HAProxy goes on serving")),
     Effect.tapCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.void
       const why = words(cause)
       return Effect.andThen(Effect.logFatal(why), settings.log.file === "-" ? Effect.void : sayOnStandardError(why))
     }),
-    Effect.provide(log)
+    Effect.provide(log.layer)
   )
 }, Effect.scoped)
 
@@ -58,20 +50,17 @@ const words = (cause: Cause.Cause<Stop>): string => {
   return error instanceof Stop ? error.message : `defect: ${Cause.pretty(cause)}`
 }
 
-const daemon = Effect.fnUntraced(function* (settings: Settings.Settings, warnings: ReadonlyArray<string>) {
+const daemon = Effect.fnUntraced(function* (
+  settings: Settings.Settings,
+  warnings: ReadonlyArray<string>,
+  log: Log.Log
+) {
   yield* Effect.logInfo(`ep2 ${version} starts: ${settings.file}, pid ${process.pid}, Node ${process.versions.node}`)
   for (const warning of warnings) yield* Effect.logWarning(warning)
-  const { haproxy, lock } = settings
-  yield* Lock.acquire({ dir: lock.dir, configFile: haproxy.configFile, retryEvery: lock.retryInterval }).pipe(
-    Effect.mapError(stopWith(exitCodes.lock))
+  return yield* Daemon.run(settings, log).pipe(
+    Effect.mapError((error) => stopWith(error._tag === "LockError" ? exitCodes.lock : exitCodes.bootstrap)(error))
   )
-  const backends = Live.backendsOf(settings)
-  return yield* Effect.gen(function* () {
-    yield* Bootstrap.run(backends).pipe(Effect.mapError(stopWith(exitCodes.bootstrap)))
-    yield* Effect.logInfo(`following the source of ${backends.map(({ name }) => name).join(", ")}`)
-    return yield* Controller.run(backends)
-  }).pipe(Effect.provide(Live.layer(settings)))
-}, Effect.scoped)
+})
 
 export const command = Command.make("start", { conf: ConfFlag.conf }, ({ conf }) => run(conf)).pipe(
   Command.withDescription("Keep HAProxy in step with the source until TERM or INT; HAProxy then goes on serving"),

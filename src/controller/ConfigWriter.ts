@@ -3,7 +3,7 @@
  * change needs that: one writer for all backends, beside the passes, so that a
  * check by `haproxy -c` or a reload never delays a change.
  */
-import { Clock, Context, Duration, Effect, Layer, Queue, Ref, Result } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Option, Queue, Ref, Result } from "effect"
 import { ConfigFile, type ReloadError } from "../haproxy/ConfigFile.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
@@ -68,6 +68,8 @@ export interface Options {
   readonly backends: ReadonlyArray<string>
   /** How long to wait before a write that failed is tried again; twice as long each time, up to a minute. */
   readonly retryEvery: Duration.Duration
+  /** While it is so, nothing is written or loaded. Never, if it is not given. */
+  readonly isPaused?: Effect.Effect<boolean>
 }
 
 /** A load, until the processes that made it have been told the rest. */
@@ -86,6 +88,9 @@ const longestOwed = Duration.minutes(2)
 /** For as long a pass may still speak of a process that is gone. After that its pid may be another one's. */
 const longestGone = Duration.seconds(30)
 const longestRetry = Duration.minutes(1)
+/** What comes so close together is written together; for a second at most. */
+const settle = Duration.millis(25)
+const mostSettles = 40
 const leastRetry = Duration.seconds(1)
 
 const make = Effect.fnUntraced(function* (options: Options) {
@@ -206,7 +211,11 @@ const make = Effect.fnUntraced(function* (options: Options) {
     yield* write
   })
 
+  const isPaused = options.isPaused ?? Effect.succeed(false)
+
   const attempt = Effect.fnUntraced(function* ({ onLoaded, refresh }: Parameters<ConfigWriter["Service"]["run"]>[0]) {
+    // Whoever ends the pause wakes the writer.
+    if (yield* isPaused) return true
     const isOver = () => "the config file is level with the runtime again"
     const [untold] = yield* tell(onLoaded)
     if (untold !== undefined) {
@@ -236,6 +245,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const run: ConfigWriter["Service"]["run"] = (calls) =>
     Effect.gen(function* () {
       yield* Queue.take(wake)
+      for (let more = 0; more < mostSettles; more++) {
+        if (Option.isNone(yield* Effect.timeoutOption(Queue.take(wake), settle))) break
+      }
       let pause = options.retryEvery
       while (!(yield* attempt(calls))) {
         // Something new may be what helps.
@@ -251,7 +263,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
   )
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
-      const isWanted = (yield* Ref.get(isStale)) && !(yield* Ref.get(isStuck))
+      const isWanted = (yield* Ref.get(isStale)) && !(yield* Ref.get(isStuck)) && !(yield* isPaused)
       // While something is owed the file says so, for the next ep2.
       if (isWanted && (yield* Ref.get(owed)) === undefined) yield* writeLast
     })

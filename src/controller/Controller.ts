@@ -10,6 +10,7 @@
 import { Clock, Duration, Effect, Match, Pull, Queue, Result, Schedule } from "effect"
 import { type FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
+import { Overrides } from "./Overrides.ts"
 import { type Outcome, type PassError, Reconciler } from "./Reconciler.ts"
 import * as Report from "./Report.ts"
 import * as Supervisor from "./Supervisor.ts"
@@ -51,9 +52,10 @@ const maxFollowUps = 8
 const backoff = Schedule.min([Schedule.exponential("250 millis"), Schedule.spaced("1 minute")]).pipe(Schedule.jittered)
 
 /**
- * Keeps every backend level until interrupted. Never fails: a pass that went
- * wrong is logged, HAProxy keeps what it serves, and the next one tries again.
- * Backends do not wait for one another.
+ * Keeps every backend level until interrupted, or until the operator ends a pause:
+ * then a bootstrap has to look first whether HAProxy runs what it should. Never
+ * fails: a pass that went wrong is logged, HAProxy keeps what it serves, and the
+ * next one tries again. Backends do not wait for one another.
  */
 export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArray<BackendOptions>) {
   const writer = yield* ConfigWriter
@@ -62,7 +64,12 @@ export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArra
   for (const { name } of backends) wakes.set(name, yield* Queue.sliding<void>(1))
   const wakeAll = () => Effect.forEach(wakes.values(), (wake) => Queue.offer(wake, undefined), { discard: true })
 
-  return yield* Effect.all(
+  const overrides = yield* Overrides
+  const untilResumed = Effect.gen(function* () {
+    while ((yield* overrides.awaitChange) !== "resumed") yield* wakeAll()
+  })
+
+  const loops = Effect.all(
     [
       writer.run({
         refresh: Effect.forEach(backends, ({ name }) => passBeforeLoad(pass(name), wakes.get(name)!), {
@@ -75,7 +82,8 @@ export const run = Effect.fn("Controller.run")(function* (backends: ReadonlyArra
       ...backends.map((options) => keepLevel(options, wakes.get(options.name)!))
     ],
     { concurrency: "unbounded", discard: true }
-  ).pipe(Effect.andThen(Effect.never))
+  )
+  return yield* Effect.raceFirst(Effect.andThen(loops, Effect.never), untilResumed)
 })
 
 /** What it did or could not do is followed up by the backend's own passes. */

@@ -62,7 +62,7 @@ export const acquire = Effect.fn("Lock.acquire")(function* (
 export const tryAcquire: (options: Options) => Effect.Effect<Attempt, LockError, Scope.Scope> = Effect.fn(
   "Lock.tryAcquire"
 )(function* ({ configFile, dir }: Options) {
-  const path = yield* lockFile(dir, configFile)
+  const path = yield* pathOf({ configFile, dir })
   const sqlite = yield* Effect.promise(loadSqlite)
   const taken = yield* Effect.try({
     try: () => openExclusively(sqlite, path),
@@ -82,8 +82,8 @@ const letGo = (database: DatabaseSync, path: string) =>
     Effect.andThen(Effect.sync(() => database.close()))
   )
 
-/** Where the lock of a config file is. Fails where that place cannot be written. */
-const lockFile = Effect.fnUntraced(function* (dir: string, configFile: string) {
+/** Where the lock of a config file is: `….lock`. Fails where that place cannot be written. */
+export const pathOf = Effect.fnUntraced(function* ({ configFile, dir }: Options) {
   const target = yield* Effect.tryPromise({
     try: () => realTarget(resolve(configFile)),
     catch: (cause) =>

@@ -12,7 +12,7 @@
 import { Clock, Context, Effect, Layer, Semaphore } from "effect"
 import * as Guard from "../domain/Guard.ts"
 import * as Plan from "../domain/Plan.ts"
-import type { DesiredState, ObservedState } from "../domain/State.ts"
+import { type DesiredState, endpointKey, type ObservedState } from "../domain/State.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import { type Failure, Haproxy } from "../haproxy/Haproxy.ts"
 import type { SocketError } from "../haproxy/HaproxySocket.ts"
@@ -20,6 +20,8 @@ import type { CommandRejected } from "../haproxy/RuntimeApi.ts"
 import { type FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
 import * as Growth from "./Growth.ts"
+import { Memories, type Memory } from "./Memories.ts"
+import { Overrides } from "./Overrides.ts"
 import * as Report from "./Report.ts"
 
 /** What can go wrong in a pass. */
@@ -28,6 +30,8 @@ export type PassError = SocketError | CommandRejected
 /** How one backend is reconciled. */
 export interface BackendOptions {
   readonly name: string
+  /** Tells its source from another one. */
+  readonly source: string
   /** How many slots the config file has at least; 0: only servers that are in use. */
   readonly nodeSlots: number
   /** Over the sockets, or by a config that HAProxy loads for each change. */
@@ -61,16 +65,6 @@ export class Reconciler extends Context.Service<
   static readonly layer = (backends: ReadonlyArray<BackendOptions>) => Layer.effect(Reconciler, make(backends))
 }
 
-/** What one backend's passes remember. */
-interface Memory {
-  /** The last good answer of the source, and its number from 1. */
-  answer: DesiredState | undefined
-  number: number
-  guard: Guard.Memory
-  plan: Plan.Memory
-  origins: Report.Origins
-}
-
 interface State {
   readonly options: BackendOptions
   readonly memory: Memory
@@ -79,25 +73,27 @@ interface State {
   readonly turn: Semaphore.Semaphore
   readonly standing: Report.Standing
   readonly notices: Report.Standing
+  readonly intentions: Report.Standing
 }
 
 const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions>) {
   const fetcher = yield* Fetcher
   const haproxy = yield* Haproxy
   const writer = yield* ConfigWriter
+  const memories = yield* Memories
+  const overrides = yield* Overrides
+  const processes = yield* Report.makeProcesses
   const states = new Map<string, State>()
   for (const options of backends) {
-    const [standing, notices] = [yield* Report.makeStanding, yield* Report.makeNotices]
+    const [standing, notices, intentions] = [
+      yield* Report.makeStanding,
+      yield* Report.makeNotices,
+      yield* Report.makeNotices
+    ]
     const growth = yield* Growth.make(options)
-    const memory = {
-      answer: undefined,
-      number: 0,
-      guard: Guard.emptyMemory,
-      plan: Plan.emptyMemory,
-      origins: new Map()
-    }
+    const memory = memories.of(options.name, options.source)
     const turn = yield* Semaphore.make(1)
-    states.set(options.name, { options, growth, turn, standing, notices, memory })
+    states.set(options.name, { options, growth, turn, standing, notices, intentions, memory })
   }
 
   const stateOf = (backend: string) => {
@@ -117,36 +113,41 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     )
 
   const passOne = Effect.fn("Reconciler.pass")(function* (backend: string, state: State) {
-    const { growth, memory, notices, options, standing } = state
+    const { growth, intentions, memory, notices, options, standing } = state
     const isUntoldBefore = yield* writer.isUntold
     const observed = yield* haproxy.observe(backend)
     const isUntold = yield* writer.isUntold
+    yield* processes.say(observed)
     const answer = memory.answer
+    const isPaused = yield* overrides.isPaused
     const isBetween = observed.processes.some(({ pid }) => isUntoldBefore(pid) || isUntold(pid))
     // The writer calls for another pass once it has told that process everything.
     if (isBetween) yield* writer.attend
-    if (answer === undefined || isBetween) {
-      return { plan: Plan.none(backend), hasActed: false, errors: [] }
+    const nothing: Outcome = { plan: Plan.none(backend), hasActed: false, errors: [] }
+    if (isBetween) return nothing
+    if (answer === undefined) {
+      if (observed.processes.length > 0 && !isPaused) yield* offerAsIs(state, observed)
+      return nothing
     }
     const nowMillis = yield* Clock.currentTimeMillis
-    const overdue = Plan.overdue(memory.plan, { ...options.plan, nowMillis })
-    const { desired, held, ...judged } = Guard.judge(
-      { answer, number: memory.number, served: Guard.served(observed), overdue, isReleased: false, nowMillis },
-      memory.guard,
-      options.guard
-    )
-    memory.guard = judged.memory
+    const { desired, held } = yield* judge(state, answer, observed, nowMillis)
     const way = yield* growth.way(observed)
     const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis, growth: way.growth })
-    if (options.plan.prove) yield* Report.logProven(plan, memory.plan, nowMillis)
-    memory.plan = plan.memory
     yield* standing.say(
-      Report.standingFacts({ answer, hold: held, guard: options.guard, plan, observed, growth: way }),
+      Report.standingFacts({ answer, hold: held, guard: options.guard, plan, growth: way }),
       Report.over
     )
     yield* notices.say(Report.pendingFacts(answer), (origin) => `has what it lacked, or is gone: ${origin}`)
     memory.origins = Report.nextOrigins(memory.origins, answer, observed)
     const names = { origins: memory.origins, leaving: answer.leaving }
+    if (isPaused) {
+      // Nothing of the plan is done, so nothing of it is on its way: the memory stays as it was.
+      yield* intentions.say(Report.intentionsOf(plan, observed, names), (what) => `no longer: ${what}`)
+      return nothing
+    }
+    yield* intentions.say(new Map(), () => "")
+    if (options.plan.prove) yield* Report.logProven(plan, memory.plan, nowMillis)
+    memory.plan = plan.memory
 
     // Without a process to look at, the file on disk is the best that is known: it stays.
     if (observed.processes.length === 0) return { plan, hasActed: false, errors: [] }
@@ -156,6 +157,45 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
         : yield* byRuntime(state, plan, observed, names)
     const errors = failures.filter((failure) => !Growth.isRefusal(failure)).map(({ error }) => error)
     return { plan, hasActed: options.updateBy === "runtime" && plan.actions.length > 0, errors }
+  })
+
+  /** What the guard says, and what the operator has released of it. */
+  const judge = Effect.fnUntraced(function* (
+    { memory, options }: State,
+    answer: DesiredState,
+    observed: ObservedState,
+    nowMillis: number
+  ) {
+    const overdue = Plan.overdue(memory.plan, { ...options.plan, nowMillis })
+    const input = { answer, number: memory.number, served: Guard.served(observed), overdue, nowMillis }
+    const verdict = Guard.judge({ ...input, isReleased: false }, memory.guard, options.guard)
+    memory.guard = verdict.memory
+    if (!(yield* overrides.takeRelease(options.name))) return verdict
+    if (verdict.held === undefined) {
+      yield* Effect.logInfo("released by the operator: nothing was held")
+      return verdict
+    }
+    const names = Report.someOf(verdict.held.endpoints.map(endpointKey))
+    yield* Effect.logWarning(`released by the operator, and taken away: ${names}`)
+    const released = Guard.judge({ ...input, isReleased: true }, memory.guard, options.guard)
+    memory.guard = released.memory
+    return released
+  })
+
+  /** A backend whose source has not answered yet keeps what it has, in the file too. */
+  const offerAsIs = Effect.fnUntraced(function* ({ growth, options }: State, observed: ObservedState) {
+    const nowMillis = yield* Clock.currentTimeMillis
+    const wanted = Guard.served(observed).map((endpoint) => ({ endpoint, origin: "its source has not answered yet" }))
+    const desired = { backend: options.name, wanted, refused: [], pending: [], leaving: [] }
+    const times = { ...options.plan, nowMillis, growth: { by: "add", keep: options.nodeSlots } } as const
+    const plan = { ...Plan.make(desired, observed, Plan.emptyMemory, times), actions: [] }
+    yield* growth.way(observed)
+    const servers =
+      options.updateBy === "config"
+        ? EndState.byConfig(plan, observed)
+        : (yield* growth.endState(plan, observed)).servers
+    const forLoad = EndState.forLoad(servers, plan, observed, { prove: false })
+    yield* writer.offer({ servers, forLoad, load: undefined })
   })
 
   const byRuntime = Effect.fnUntraced(function* (

@@ -30,6 +30,39 @@ export const makeStanding: Effect.Effect<Standing> = makeFacts(Effect.logWarning
 /** The same for facts that are no cause for concern. */
 export const makeNotices: Effect.Effect<Standing> = makeFacts(Effect.logInfo)
 
+/** Says which processes cannot be observed: once, however many backends find it so. */
+export interface Processes {
+  readonly say: (observed: ObservedState) => Effect.Effect<void>
+}
+
+/** What the backends have found so far, shared by their passes. */
+export const makeProcesses: Effect.Effect<Processes> = Effect.sync(() => {
+  /** Backends that cannot observe a socket, by socket and reason. */
+  const silent = new Map<string, Map<string, Set<string>>>()
+  const say = Effect.fnUntraced(function* ({ backend, processes, unobserved }: ObservedState) {
+    const now = new Map<string, string | undefined>([
+      ...processes.map(({ socket }) => [socket, undefined] as const),
+      ...unobserved.map(({ reason, socket }) => [socket, reason] as const)
+    ])
+    for (const [socket, reason] of now) {
+      const reasons = silent.get(socket) ?? new Map<string, Set<string>>()
+      silent.set(socket, reasons)
+      const isSilentBefore = reasons.size > 0
+      for (const [one, backends] of reasons) {
+        if (one !== reason && backends.delete(backend) && backends.size === 0) reasons.delete(one)
+      }
+      if (reason !== undefined) {
+        const backends = reasons.get(reason)
+        if (backends === undefined) yield* Effect.logWarning(`HAProxy cannot be observed: ${reason}`)
+        reasons.set(reason, (backends ?? new Set()).add(backend))
+      } else if (isSilentBefore && reasons.size === 0) {
+        yield* Effect.logInfo(`HAProxy can be observed again: ${socket}`)
+      }
+    }
+  })
+  return { say }
+})
+
 /** The source's names of endpoints, by endpoint: of those that it names now, and of those that are still observed. */
 export type Origins = ReadonlyMap<string, string>
 
@@ -51,41 +84,64 @@ export interface Names {
   readonly leaving: DesiredState["leaving"]
 }
 
-/** Logs what a plan changes: one line per server, whatever the number of processes. */
-export const logActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState, names: Names) {
+/** A line about one server. */
+interface Line {
+  readonly text: string
+  /** For the debug log alone. */
+  readonly isDetail?: true
+  /** `server`, `endpoint`, and `sockets` where it is not in all of them. */
+  readonly tags: Readonly<Record<string, string>>
+}
+
+/** What a plan changes: one line per server, whatever the number of processes. */
+const linesOf = (plan: Plan.Plan, observed: ObservedState, names: Names): ReadonlyArray<Line> => {
   const total = observed.processes.length
   const at = new Map(
     observed.processes.flatMap(({ servers, socket }) => servers.map((one) => [`${socket} ${one.name}`, one.endpoint]))
   )
   const sockets = Map.groupBy(plan.actions, (action) => `${action._tag} ${action.server}`)
-  for (const same of sockets.values()) {
+  return [...sockets.values()].map((same) => {
     const action = same[0]!
     const where = same.length === total ? {} : { sockets: same.map(({ socket }) => socket).join(",") }
     const endpoint = "endpoint" in action ? action.endpoint : at.get(`${action.socket} ${action.server}`)
     const key = endpoint === undefined || isPlaceholder(endpoint) ? undefined : endpointKey(endpoint)
     const origin = key === undefined ? undefined : names.origins.get(key)
     const named = origin === undefined ? "" : `: ${origin}`
-    const log = (message: string) =>
-      Effect.logInfo(message).pipe(
-        Effect.annotateLogs({ server: action.server, ...(key === undefined ? {} : { endpoint: key }), ...where })
-      )
-    yield* Plan.Action.$match(action, {
-      Add: () => log("added: no slot was free, and HAProxy takes servers while it runs"),
-      Remove: () => log("removed: it is free, and the pool has enough without it"),
-      Arrive: ({ prove }) => log(`arrives${prove ? ", takes traffic once its checks pass" : ""}${named}`),
-      Resume: () => log(`takes traffic (again)${named}`),
+    const tags = { server: action.server, ...(key === undefined ? {} : { endpoint: key }), ...where }
+    const line = (text: string): Line => ({ text, tags })
+    return Plan.Action.$match(action, {
+      Add: () => line("added: no slot was free, and HAProxy takes servers while it runs"),
+      Remove: () => line("removed: it is free, and the pool has enough without it"),
+      Arrive: ({ prove }) => line(`arrives${prove ? ", takes traffic once its checks pass" : ""}${named}`),
+      Resume: () => line(`takes traffic (again)${named}`),
       Drain: () => {
         const reason = names.leaving.find((one) => endpointKey(one.endpoint) === key)?.reason
-        return log(`drains: ${reason === undefined ? `no longer wanted${named}` : `${origin} ${reason}`}`)
+        return line(`drains: ${reason === undefined ? `no longer wanted${named}` : `${origin} ${reason}`}`)
       },
       Stop: ({ shutdown }) =>
         shutdown
-          ? log(`stopped: drain_timeout is over, its sessions are shut down${named}`)
-          : Effect.logDebug(`${action.server} into maintenance`),
-      Free: () => log(`left, its slot is free${named}`)
+          ? line(`stopped: drain_timeout is over, its sessions are shut down${named}`)
+          : { ...line("into maintenance"), isDetail: true as const },
+      Free: () => line(`left, its slot is free${named}`)
     })
+  })
+}
+
+/** Logs what a plan changes. */
+export const logActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState, names: Names) {
+  for (const { isDetail, tags, text } of linesOf(plan, observed, names)) {
+    yield* (isDetail === true ? Effect.logDebug(text) : Effect.logInfo(text)).pipe(Effect.annotateLogs(tags))
   }
 })
+
+/** What a plan would change, for as long as ep2 is paused. */
+export const intentionsOf = (plan: Plan.Plan, observed: ObservedState, names: Names): ReadonlyMap<string, string> =>
+  new Map(
+    linesOf(plan, observed, names).map(({ tags: { endpoint, server }, text }) => {
+      const what = [server, endpoint, text].filter((part) => part !== undefined).join(" ")
+      return [what, `paused, or it would do this: ${what}`]
+    })
+  )
 
 /** The same where a config makes the changes: what comes and what goes, once it is decided. */
 export const logConfigActions = Effect.fnUntraced(function* (plan: Plan.Plan, observed: ObservedState, names: Names) {
@@ -117,10 +173,9 @@ export const standingFacts = (seen: {
   readonly hold: Guard.Hold | undefined
   readonly guard: Guard.Options
   readonly plan: Plan.Plan
-  readonly observed: ObservedState
   readonly growth: { readonly growth: Plan.Options["growth"]; readonly obstacle: string | undefined }
 }) => {
-  const { answer, growth, guard, hold, observed, plan } = seen
+  const { answer, growth, guard, hold, plan } = seen
   const facts = new Map<string, string>()
   for (const { origin, reason } of answer.refused) facts.set(`refused ${origin}`, `not served: ${origin}: ${reason}`)
   if (plan.unplaced.length > 0) {
@@ -140,8 +195,6 @@ export const standingFacts = (seen: {
     )
   }
   if (hold !== undefined) facts.set("guard", holdLine(answer, hold, guard))
-  for (const { reason, socket } of observed.unobserved)
-    facts.set(`socket ${socket}`, `HAProxy cannot be observed: ${reason}`)
   return facts
 }
 
@@ -188,8 +241,6 @@ export const over = (key: string): string => {
       return `${what} is no longer held by the operator`
     case "guard":
       return "nothing is held against the source any more"
-    case "socket":
-      return `HAProxy can be observed again: ${what}`
     default:
       return `over: ${key}`
   }

@@ -4,7 +4,7 @@
  * as `<file>.lkg`.
  */
 import { basename, dirname, join, resolve } from "node:path"
-import { Context, Duration, Effect, FileSystem, Layer, Option, Ref, Schema, Semaphore } from "effect"
+import { Context, Duration, Effect, FileSystem, Layer, Option, Schema, Semaphore } from "effect"
 import type { PlatformError } from "effect/PlatformError"
 import { Commands } from "./Commands.ts"
 import * as ConfigProblem from "./ConfigProblem.ts"
@@ -99,12 +99,14 @@ const checkTimeout = Duration.seconds(30)
 const defaultMode = 0o644
 const candidateEnd = ".ep2-candidate"
 
+/** How many this process has made: settings that are looked at before they are used make some of their own. */
+let candidates = 0
+
 const make = Effect.fnUntraced(function* (options: { readonly configFile: string; readonly binary: string }) {
   const fs = yield* FileSystem.FileSystem
   const commands = yield* Commands
   const path = resolve(options.configFile)
   const turn = yield* Semaphore.make(1)
-  const count = yield* Ref.make(0)
 
   const fail = (reason: ReloadError["reason"], detail: string, more: Partial<ReloadError> = {}) =>
     new ReloadError({
@@ -137,8 +139,7 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
 
   /** A file beside `file` that is gone when the scope ends, whatever happens, unless it was renamed. */
   const candidate = Effect.fnUntraced(function* (file: string, text: string) {
-    const serial = yield* Ref.updateAndGet(count, (before) => before + 1)
-    const name = join(dirname(file), `.${basename(file)}.${process.pid}.${serial}${candidateEnd}`)
+    const name = join(dirname(file), `.${basename(file)}.${process.pid}.${++candidates}${candidateEnd}`)
     yield* Effect.addFinalizer(() => fs.remove(name, { force: true }).pipe(Effect.ignore))
     yield* Effect.gen(function* () {
       yield* fs.remove(name, { force: true })
@@ -259,7 +260,10 @@ const markOf = (text: string): string | undefined => /^\s*setenv\s+EP2_CONFIG\s+
 const isGood = (text: string, good: string | undefined): boolean =>
   text !== good && (markOf(text) === undefined || (good !== undefined && markOf(text) === markOf(good)))
 
-/** Candidates that an ep2 left which was killed. One of an ep2 that runs (`ep2 check`) is its own. */
+/** When this process began, in Unix milliseconds. */
+const startedAt = Date.now() - process.uptime() * 1000
+
+/** Candidates that an ep2 left which was killed, be it one that had our pid. One of an ep2 that runs is its own. */
 const removeStale = Effect.fnUntraced(function* (file: Option.Option<string>) {
   if (Option.isNone(file)) return
   const fs = yield* FileSystem.FileSystem
@@ -269,8 +273,14 @@ const removeStale = Effect.fnUntraced(function* (file: Option.Option<string>) {
   for (const one of names) {
     if (!one.endsWith(candidateEnd) || !(one.startsWith(`.${name}.`) || one.startsWith(`.${name}.lkg.`))) continue
     const pid = Number(one.slice(0, -candidateEnd.length).split(".").at(-2))
-    const isOthers = pid !== process.pid && (yield* fs.exists(`/proc/${pid}`).pipe(Effect.orElseSucceed(() => false)))
-    if (!isOthers) yield* fs.remove(join(folder, one), { force: true }).pipe(Effect.ignore)
+    const isInUse =
+      pid === process.pid
+        ? yield* fs.stat(join(folder, one)).pipe(
+            Effect.map(({ mtime }) => Option.exists(mtime, (time) => time.getTime() >= startedAt)),
+            Effect.orElseSucceed(() => false)
+          )
+        : yield* fs.exists(`/proc/${pid}`).pipe(Effect.orElseSucceed(() => false))
+    if (!isInUse) yield* fs.remove(join(folder, one), { force: true }).pipe(Effect.ignore)
   }
 })
 

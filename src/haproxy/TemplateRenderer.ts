@@ -65,8 +65,10 @@ export class TemplateRenderer extends Context.Service<
   }
 >()("ep2/haproxy/TemplateRenderer") {
   static readonly layer = (options: {
-    /** `template_file`. Read at each render. */
+    /** `template_file`. Read at each render, unless `source` is given. */
     readonly templateFile: string
+    /** Its text, as `read` gives it: an edit of the file then counts from the next layer on. */
+    readonly source?: string
     /** In the order of `ep2.conf`: `{{ nodes }}` is the first one's. */
     readonly backends: ReadonlyArray<BackendOptions>
     /** `haproxy_socket_file`: what the template must let HAProxy open. None: not looked at. */
@@ -79,8 +81,24 @@ const formatVersion = 1
 
 const maxBytes = 16 * 1024 * 1024
 
+/**
+ * Reads a template: UTF-8, at most 16 MiB, not empty; its line ends become LF.
+ */
+export const read = Effect.fn("TemplateRenderer.read")(function* (template: string) {
+  const fs = yield* FileSystem.FileSystem
+  const fail = (flaw: Flaw) => new RenderError({ template, ...flaw })
+  const unreadable = (error: PlatformError) => fail({ detail: systemWords(error) })
+  const { size, type } = yield* fs.stat(template).pipe(Effect.mapError(unreadable))
+  if (type === "Directory") return yield* fail({ detail: "is a folder, expected a file: correct template_file" })
+  if (type !== "File") return yield* fail({ detail: "is not a regular file: correct template_file" })
+  if (size > maxBytes) return yield* fail({ detail: "is larger than 16 MiB, expected a template for HAProxy" })
+  const bytes = yield* fs.readFile(template).pipe(Effect.mapError(unreadable))
+  return yield* Effect.fromResult(Result.mapError(decode(bytes), fail))
+})
+
 interface Options {
   readonly templateFile: string
+  readonly source?: string
   readonly backends: ReadonlyArray<BackendOptions>
   readonly sockets?: ReadonlyArray<string>
 }
@@ -96,16 +114,6 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const obstacles = yield* Ref.make<ReadonlyMap<string, string | undefined>>(new Map())
 
   const fail = (flaw: Flaw) => new RenderError({ template, ...flaw })
-  const unreadable = (error: PlatformError) => fail({ detail: systemWords(error) })
-
-  const read = Effect.gen(function* () {
-    const { size, type } = yield* fs.stat(template).pipe(Effect.mapError(unreadable))
-    if (type === "Directory") return yield* fail({ detail: "is a folder, expected a file: correct template_file" })
-    if (type !== "File") return yield* fail({ detail: "is not a regular file: correct template_file" })
-    if (size > maxBytes) return yield* fail({ detail: "is larger than 16 MiB, expected a template for HAProxy" })
-    const bytes = yield* fs.readFile(template).pipe(Effect.mapError(unreadable))
-    return yield* Effect.fromResult(Result.mapError(decode(bytes), fail))
-  })
 
   const compile = Effect.fnUntraced(function* (source: string) {
     const last = yield* Ref.get(compiled)
@@ -116,7 +124,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
   })
 
   const render = Effect.fn("TemplateRenderer.render")(function* (servers: ReadonlyArray<ServerRegion.BackendServers>) {
-    const source = yield* read
+    const source = options.source ?? (yield* read(template).pipe(Effect.provideService(FileSystem.FileSystem, fs)))
     const draft = yield* Effect.fromResult(Result.mapError((yield* compile(source)).render(names), fail))
     const flaw =
       TemplateCheck.firstFlaw(draft, names, sockets) ?? backends.map(unusableOptions).find((one) => one !== undefined)

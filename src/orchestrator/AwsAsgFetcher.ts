@@ -65,8 +65,8 @@ export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, Aw
   })
 })
 
-// Backends with the same of these are asked for together. Of the key there is no more here than tells it from others.
-const accountOf = ({ accessKey, endpointUrl, externalId, profile, region, roleArn }: AwsTarget): string => {
+/** Backends with the same of these are asked for together. Of the key there is no more here than tells it from others. */
+export const accountOf = ({ accessKey, endpointUrl, externalId, profile, region, roleArn }: AwsAccess): string => {
   const key = accessKey && [accessKey.id, accessKey.secret].map(Redacted.value).join("\n")
   const digest = key && createHash("sha256").update(key).digest("hex")
   return JSON.stringify([digest, endpointUrl, externalId, profile, region, roleArn])

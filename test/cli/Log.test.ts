@@ -1,19 +1,21 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import * as Log from "../../src/cli/Log.ts"
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "ep2-log-"))),
+  (made) => Effect.sync(() => rmSync(made, { recursive: true }))
+)
 
 /** Logs into a file and gives its lines. */
 const linesOf = (options: Pick<Log.LogOptions, "format" | "level">, body: Effect.Effect<void>) =>
   Effect.gen(function* () {
-    const dir = yield* Effect.acquireRelease(
-      Effect.sync(() => mkdtempSync(join(tmpdir(), "ep2-log-"))),
-      (made) => Effect.sync(() => rmSync(made, { recursive: true }))
-    )
+    const dir = yield* folder
     const file = join(dir, "ep2.log")
-    yield* body.pipe(Effect.provide(yield* Log.make({ ...options, file })))
+    yield* body.pipe(Effect.provide((yield* Log.make({ ...options, file })).layer))
     return readFileSync(file, "utf8").trimEnd().split("\n")
   })
 
@@ -59,8 +61,39 @@ describe("the log", () => {
   it.effect("goes on when the disk is full", () =>
     Effect.gen(function* () {
       yield* Effect.logInfo("lost").pipe(
-        Effect.provide(yield* Log.make({ file: "/dev/full", format: "text", level: "info" }))
+        Effect.provide((yield* Log.make({ file: "/dev/full", format: "text", level: "info" })).layer)
       )
+    })
+  )
+
+  it.effect("goes on in a new file when the old one was moved away, with what is new of its options", () =>
+    Effect.gen(function* () {
+      const dir = yield* folder
+      const options = { file: join(dir, "ep2.log"), format: "text", level: "info" } as const
+      const log = yield* Log.make(options)
+      const say = (line: string) => Effect.logDebug(line).pipe(Effect.provide(log.layer))
+
+      yield* say("before")
+      renameSync(options.file, join(dir, "ep2.log.1"))
+      yield* log.reopen({ ...options, format: "json", level: "debug" })
+      yield* say("after")
+
+      assert.strictEqual(readFileSync(join(dir, "ep2.log.1"), "utf8"), "")
+      assert.strictEqual(JSON.parse(readFileSync(options.file, "utf8")).message, "after")
+    })
+  )
+
+  it.effect("goes on as it was when it cannot be opened anew", () =>
+    Effect.gen(function* () {
+      const dir = yield* folder
+      const options = { file: join(dir, "ep2.log"), format: "text", level: "info" } as const
+      const log = yield* Log.make(options)
+
+      const result = yield* Effect.result(log.reopen({ ...options, file: join(dir, "none", "ep2.log") }))
+      yield* Effect.logInfo("still here").pipe(Effect.provide(log.layer))
+
+      assert.isTrue(Result.isFailure(result))
+      assert.match(readFileSync(options.file, "utf8"), /still here/)
     })
   )
 

@@ -4,6 +4,7 @@ import { Duration, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { ConfigWriter } from "../../src/controller/ConfigWriter.ts"
 import * as Controller from "../../src/controller/Controller.ts"
+import { Overrides } from "../../src/controller/Overrides.ts"
 import { Reconciler } from "../../src/controller/Reconciler.ts"
 import * as Plan from "../../src/domain/Plan.ts"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
@@ -58,6 +59,7 @@ const makeLoop = Effect.fnUntraced(function* (backends: number, latencyMillis = 
       pass: (backend) => Effect.succeed({ plan: Plan.none(backend), hasActed: false, errors: [] })
     }),
     Layer.mock(ConfigWriter, { run: () => Effect.never }),
+    Layer.mock(Overrides, { awaitChange: Effect.never }),
     Layer.mock(Haproxy, { sockets: ["/s"], identify: (socket) => Effect.succeed({ socket, pid: 1, mark: undefined }) })
   )
   yield* Controller.run(names.map((name) => ({ name, interval }))).pipe(Effect.provide(edges), Effect.forkChild)

@@ -3,6 +3,7 @@ import { Duration, Effect, Layer, Logger, Queue, Ref } from "effect"
 import { TestClock } from "effect/testing"
 import { ConfigWriter } from "../../src/controller/ConfigWriter.ts"
 import * as Controller from "../../src/controller/Controller.ts"
+import { Overrides } from "../../src/controller/Overrides.ts"
 import { type Outcome, Reconciler } from "../../src/controller/Reconciler.ts"
 import * as Plan from "../../src/domain/Plan.ts"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
@@ -51,6 +52,7 @@ const makeLoop = Effect.fnUntraced(function* (
   const edges = Layer.mergeAll(
     Layer.mock(Fetcher, { awaitChange: () => Queue.take(changes) }),
     Layer.mock(ConfigWriter, { run: () => Effect.never }),
+    Layer.mock(Overrides, { awaitChange: Effect.never }),
     Layer.mock(Haproxy, {
       sockets: ["/s"],
       identify: (socket) => Effect.map(Ref.get(pid), (now) => ({ socket, pid: now, mark: undefined }))

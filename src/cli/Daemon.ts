@@ -1,0 +1,141 @@
+/**
+ * The life of the process behind `ep2 start`: stands by for the lock, brings HAProxy
+ * up, and keeps it level; on HUP with new settings and a new template, if they are
+ * good.
+ *
+ * What the settings decide lives in a scope of its own, which HUP replaces. The
+ * sources, what the passes remember and the operator's overrides outlive it, so
+ * that what did not change goes on undisturbed.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Cause, Effect, Equal, Exit, Fiber, Layer, Queue } from "effect"
+import * as Bootstrap from "../controller/Bootstrap.ts"
+import * as Controller from "../controller/Controller.ts"
+import * as Lock from "../controller/Lock.ts"
+import { Memories } from "../controller/Memories.ts"
+import { Overrides } from "../controller/Overrides.ts"
+import * as TemplateRenderer from "../haproxy/TemplateRenderer.ts"
+import * as Settings from "../settings/Settings.ts"
+import * as Live from "./Live.ts"
+import type * as Log from "./Log.ts"
+import { Sources } from "./Sources.ts"
+
+/** What is in force. */
+interface Current {
+  readonly settings: Settings.Settings
+  /** The text of the template; `undefined` while nobody has needed it. */
+  readonly template: string | undefined
+}
+
+/** Runs until it is interrupted. Fails where the lock cannot be taken, or HAProxy cannot be brought up at the start. */
+export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Settings, log: Log.Log) {
+  const hangups = yield* makeHangups
+  const lock = { dir: settings.lock.dir, configFile: settings.haproxy.configFile }
+  let current: Current = { settings, template: undefined }
+
+  /** The next settings and template that are good and differ. */
+  const awaitNext = Effect.gen(function* () {
+    while (true) {
+      yield* Queue.take(hangups)
+      const next = yield* reread(current, log)
+      if (next !== undefined) return next
+    }
+  })
+
+  const standBy = Effect.gen(function* () {
+    while (true) current = yield* awaitNext
+  })
+  yield* Effect.raceFirst(Lock.acquire({ ...lock, retryEvery: settings.lock.retryInterval }), standBy)
+
+  return yield* Effect.gen(function* () {
+    let before: Current | undefined
+    while (true) {
+      const following = yield* Effect.forkChild(follow(current))
+      const changing = yield* Effect.forkChild(awaitNext)
+      const [ended, next] = yield* Effect.raceFirst(
+        Effect.map(Fiber.await(following), (exit) => [exit, undefined] as const),
+        Effect.map(Fiber.join(changing), (good) => [undefined, good] as const)
+      ).pipe(
+        // The old one ends before a new one begins, and before ep2 does.
+        Effect.ensuring(Fiber.interruptAll([changing, following]))
+      )
+      if (next !== undefined) {
+        before = current
+        current = next
+        yield* Effect.logInfo("the new settings and template take the place of the old ones")
+      } else if (ended !== undefined && Exit.isFailure(ended)) {
+        if (before === undefined || Cause.hasDies(ended.cause)) return yield* Effect.failCause(ended.cause)
+        const why = Cause.squash(ended.cause)
+        yield* Effect.logError(
+          `the old settings and template are in force again: ${why instanceof Error ? why.message : String(why)}`
+        )
+        current = before
+        before = undefined
+      }
+    }
+  }).pipe(Effect.provide(Layer.mergeAll(Sources.layer, Memories.layer, Overrides.layer(lock))))
+}, Effect.scoped)
+
+/** Keeps HAProxy level with these settings. Ends where the operator ends a pause: then it has to begin anew. */
+const follow = Effect.fnUntraced(function* ({ settings, template }: Current) {
+  const backends = Live.backendsOf(settings)
+  const source = template ?? (yield* readTemplate(settings))
+  yield* Effect.gen(function* () {
+    yield* Bootstrap.run(backends)
+    yield* Effect.logInfo(`following the source of ${backends.map(({ name }) => name).join(", ")}`)
+    yield* Controller.run(backends)
+  }).pipe(Effect.provide(Live.layer(settings, source)))
+})
+
+const readTemplate = ({ haproxy }: Settings.Settings) =>
+  TemplateRenderer.read(haproxy.templateFile).pipe(Effect.provide(NodeServices.layer))
+
+/** Reopens the log, and reads ep2.conf and the template again. `undefined` where they are bad, which is said, or as before. */
+const reread = Effect.fnUntraced(function* (current: Current, log: Log.Log) {
+  const { settings } = current
+  yield* log
+    .reopen(settings.log)
+    .pipe(Effect.catch((error) => Effect.logError(`goes on with the log as it was: ${error.message}`)))
+  yield* Effect.logInfo(`HUP: reading ${settings.file} and its template again`)
+  return yield* Effect.gen(function* () {
+    const next = yield* Settings.load(settings.file).pipe(Effect.provide(NodeServices.layer))
+    yield* refuseFixed(settings, next.settings)
+    const template = yield* readTemplate(next.settings)
+    if (Equal.equals(settings, next.settings) && template === current.template) {
+      yield* Effect.logInfo("nothing has changed in them")
+      return undefined
+    }
+    yield* Live.check(next.settings, template)
+    for (const warning of next.warnings) yield* Effect.logWarning(warning)
+    yield* log.reopen(next.settings.log)
+    return { settings: next.settings, template } satisfies Current
+  }).pipe(
+    Effect.catch((error) =>
+      Effect.logError(`the old settings and template stay in force: ${error.message}`).pipe(Effect.as(undefined))
+    )
+  )
+})
+
+/** What the lock is made of cannot change under it. */
+const refuseFixed = Effect.fnUntraced(function* (now: Settings.Settings, next: Settings.Settings) {
+  for (const [key, before, after] of [
+    ["haproxy_config_file", now.haproxy.configFile, next.haproxy.configFile],
+    ["lock_dir", now.lock.dir, next.lock.dir]
+  ] as const) {
+    if (before === after) continue
+    return yield* Effect.fail({
+      message: `${now.file}: [haproxy] ${key} = "${after}": it was "${before}", and the lock hangs on it: restart ep2 to change it`
+    })
+  }
+})
+
+/** HUP, as often as it comes; several that nobody has taken yet count once. Until the scope ends it does not end the process. */
+const makeHangups = Effect.gen(function* () {
+  const hangups = yield* Queue.sliding<void>(1)
+  const onHangup = () => void Queue.offerUnsafe(hangups, undefined)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => process.on("SIGHUP", onHangup)),
+    () => Effect.sync(() => process.removeListener("SIGHUP", onHangup))
+  )
+  return hangups
+})

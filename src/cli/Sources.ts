@@ -1,0 +1,92 @@
+/**
+ * The sources of all backends as one `Fetcher`. A source outlives the settings that
+ * named it by a moment: settings that name it again, in the same words, find its
+ * watch and its connections as they are.
+ */
+import { createHash } from "node:crypto"
+import { Context, Duration, Effect, Layer, RcMap, Redacted, type Scope } from "effect"
+import * as AwsAsgFetcher from "../orchestrator/AwsAsgFetcher.ts"
+import * as ConsulFetcher from "../orchestrator/ConsulFetcher.ts"
+import type * as ConsulHealth from "../orchestrator/ConsulHealth.ts"
+import { Fetcher } from "../orchestrator/Fetcher.ts"
+import * as FileFetcher from "../orchestrator/FileFetcher.ts"
+import type { BackendSettings } from "../settings/Settings.ts"
+
+export class Sources extends Context.Service<
+  Sources,
+  {
+    /** The one to ask for these backends, for as long as the scope lasts. Asking for another one is a defect. */
+    readonly fetcherOf: (
+      backends: ReadonlyArray<BackendSettings>
+    ) => Effect.Effect<Fetcher["Service"], never, Scope.Scope>
+  }
+>()("ep2/cli/Sources") {
+  static readonly layer = Layer.effect(
+    Sources,
+    Effect.gen(function* () {
+      const given = new Map<string, ReadonlyArray<BackendSettings>>()
+      const fetchers = yield* RcMap.make({
+        lookup: (key: string) => open(given.get(key) ?? []),
+        idleTimeToLive
+      })
+      const fetcherOf = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendSettings>) {
+        const byBackend = new Map<string, Fetcher["Service"]>()
+        for (const [key, group] of Map.groupBy(backends, (backend) => groupOf(backend))) {
+          const whole = JSON.stringify([key, group.map(keyOf)])
+          given.set(whole, group)
+          const fetcher = yield* RcMap.get(fetchers, whole)
+          for (const { name } of group) byBackend.set(name, fetcher)
+        }
+        const one = (backend: string) => {
+          const fetcher = byBackend.get(backend)
+          return fetcher === undefined
+            ? Effect.die(new Error(`no source of backend ${backend}`))
+            : Effect.succeed(fetcher)
+        }
+        return Fetcher.of({
+          fetch: (backend) => Effect.flatMap(one(backend), ({ fetch }) => fetch(backend)),
+          awaitChange: (backend) => Effect.flatMap(one(backend), ({ awaitChange }) => awaitChange(backend))
+        })
+      })
+      return Sources.of({ fetcherOf })
+    })
+  )
+}
+
+/** Long enough for the reload of HAProxy that new settings may begin with. */
+const idleTimeToLive = Duration.minutes(1)
+
+/** What a source is known by: settings with equal keys have the same one. */
+export const keyOf = ({ interval, name, port, source }: BackendSettings): string =>
+  JSON.stringify([name, port, source._tag === "Aws" ? Duration.toMillis(interval) : 0, plain(source)])
+
+/** Secrets become what tells them from others and no more. */
+const plain = (value: unknown): unknown => {
+  if (Redacted.isRedacted(value))
+    return createHash("sha256")
+      .update(String(Redacted.value(value)))
+      .digest("hex")
+  if (Array.isArray(value)) return value.map(plain)
+  if (typeof value !== "object" || value === null) return value
+  return Object.entries(value).map(([key, one]) => [key, plain(one)])
+}
+
+/** Backends that are asked for together: those of one AWS account and region share its calls. */
+const groupOf = ({ name, source }: BackendSettings): string =>
+  source._tag === "Aws" ? AwsAsgFetcher.accountOf(source) : `backend ${name}`
+
+/** The source of a group, all of which have the same kind. */
+const open = (backends: ReadonlyArray<BackendSettings>) => {
+  const aws = new Map<string, AwsAsgFetcher.AwsTarget>()
+  const consul = new Map<string, ConsulHealth.ConsulTarget>()
+  const file = new Map<string, FileFetcher.FileTarget>()
+  for (const { interval, name, port, source } of backends) {
+    if (source._tag === "Consul") consul.set(name, { ...source, portOf: port })
+    else if (source._tag === "File") file.set(name, { path: source.path, portOf: port })
+    else if (port !== "service") aws.set(name, { ...source, port, interval })
+    // Settings refuse it.
+    else throw new Error("a group reports no port")
+  }
+  if (aws.size > 0) return AwsAsgFetcher.make(aws)
+  return consul.size > 0 ? ConsulFetcher.make(consul) : FileFetcher.make(file)
+}
