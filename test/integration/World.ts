@@ -39,8 +39,8 @@ export interface Options {
   readonly inside?: () => ReadonlyArray<string>
   /** Set for ep2, besides what it inherits. */
   readonly env?: Readonly<Record<string, string>>
-  /** The whole template, for those that are to be wrong. */
-  readonly template?: string
+  /** What is made of the template before it is written. */
+  readonly template?: string | ((usual: string) => string)
 }
 
 export interface Ep2 {
@@ -62,10 +62,10 @@ export interface World {
   readonly sockets: ReadonlyArray<string>
   /** Starts ep2. Arguments are `start --conf FILE` unless others are given. */
   readonly start: (args?: ReadonlyArray<string>) => Effect.Effect<Ep2, never, Scope.Scope>
-  /** ep2's servers of the backend, as one process has them now; dies when it does not answer. */
-  readonly servers: (socket?: string) => Effect.Effect<ReadonlyArray<Server>>
+  /** ep2's servers of a backend (`web`), as one process has them now; dies when it does not answer. */
+  readonly servers: (socket?: string, backend?: string) => Effect.Effect<ReadonlyArray<Server>>
   /** Name → endpoint of what takes traffic: ready, at full weight, not down. */
-  readonly served: (socket?: string) => Effect.Effect<Readonly<Record<string, string>>>
+  readonly served: (socket?: string, backend?: string) => Effect.Effect<Readonly<Record<string, string>>>
   readonly ask: (command: string, socket?: string) => Effect.Effect<string>
   /** Pids of all HAProxy processes of this world, masters first. */
   readonly haproxyPids: Effect.Effect<ReadonlyArray<number>>
@@ -85,17 +85,17 @@ export const eventually = <E>(what: string, is: Effect.Effect<boolean, E>, withi
   })
 
 /** Waits until the endpoints that take traffic in a process are just those of these servers. */
-export const serves = (world: World, backends: ReadonlyArray<HttpBackend>, socket?: string) =>
+export const serves = (world: World, backends: ReadonlyArray<HttpBackend>, socket?: string, backend = "web") =>
   eventually(
-    `served: ${backends.map(({ name }) => name).join(", ")}`,
-    Effect.map(world.served(socket), (served) => {
+    `served by ${backend}: ${backends.map(({ name }) => name).join(", ")}`,
+    Effect.map(world.served(socket, backend), (served) => {
       const wanted = backends.map(({ endpoint }) => endpointKey(endpoint))
       return Object.values(served).sort().join() === wanted.sort().join()
     })
   ).pipe(
     // What is there instead is what one wants to know first.
     Effect.tapCause(() =>
-      Effect.flatMap(world.ask("show servers state web", socket), (reply) =>
+      Effect.flatMap(world.ask(`show servers state ${backend}`, socket), (reply) =>
         Effect.logError(`instead:\n${reply}`)
       ).pipe(Effect.ignore)
     )
@@ -168,8 +168,9 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   const lines = Object.entries(settings).map(([key, value]) => `${key} = ${value}`)
   const conf = `[haproxy]\n${lines.join("\n")}\n\n${options.source(dir)}\n`
   yield* Effect.promise(() => writeFile(paths.conf, conf))
-  const template = options.template ?? templateFor({ port, sockets, backend: options.backend ?? "" })
-  yield* Effect.promise(() => writeFile(paths.template, template))
+  const usual = templateFor({ port, sockets, backend: options.backend ?? "" })
+  const { template = usual } = options
+  yield* Effect.promise(() => writeFile(paths.template, typeof template === "string" ? template : template(usual)))
 
   const start = (args?: ReadonlyArray<string>) =>
     Effect.acquireRelease(
@@ -181,9 +182,9 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
       const session = yield* (yield* HaproxySocket).session(socket)
       return (yield* session.ask([command]))[0] ?? ""
     }).pipe(Effect.scoped, Effect.provide(HaproxySocket.layer({ sockets: [socket] })), Effect.orDie)
-  const servers = (socket?: string) =>
-    ask("show servers state web", socket).pipe(Effect.map((reply) => RuntimeApi.parseServers(reply, new Map())))
-  const served = (socket?: string) => servers(socket).pipe(Effect.map(takingTraffic))
+  const servers = (socket?: string, backend = "web") =>
+    ask(`show servers state ${backend}`, socket).pipe(Effect.map((reply) => RuntimeApi.parseServers(reply, new Map())))
+  const served = (socket?: string, backend?: string) => servers(socket, backend).pipe(Effect.map(takingTraffic))
   return { dir, ...paths, port, sockets, start, ask, servers, served, haproxyPids }
 })
 
