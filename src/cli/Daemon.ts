@@ -37,7 +37,8 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
   const awaitNext = Effect.gen(function* () {
     while (true) {
       yield* Queue.take(hangups)
-      const next = yield* reread(current, log)
+      // Whoever comes next reads it, where something else came first.
+      const next = yield* reread(current, log).pipe(Effect.onInterrupt(() => Queue.offer(hangups, undefined)))
       if (next !== undefined) return next
     }
   })
@@ -50,7 +51,10 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
   return yield* Effect.gen(function* () {
     let before: Current | undefined
     while (true) {
-      const following = yield* Effect.forkChild(follow(current))
+      // From here on an edit counts when it is asked for.
+      const template = current.template ?? (yield* readTemplate(current.settings))
+      current = { ...current, template }
+      const following = yield* Effect.forkChild(follow(current.settings, template))
       const changing = yield* Effect.forkChild(awaitNext)
       const [ended, next] = yield* Effect.raceFirst(
         Effect.map(Fiber.await(following), (exit) => [exit, undefined] as const),
@@ -77,14 +81,13 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
 }, Effect.scoped)
 
 /** Keeps HAProxy level with these settings. Ends where the operator ends a pause: then it has to begin anew. */
-const follow = Effect.fnUntraced(function* ({ settings, template }: Current) {
+const follow = Effect.fnUntraced(function* (settings: Settings.Settings, template: string) {
   const backends = Live.backendsOf(settings)
-  const source = template ?? (yield* readTemplate(settings))
   yield* Effect.gen(function* () {
     yield* Bootstrap.run(backends)
     yield* Effect.logInfo(`following the source of ${backends.map(({ name }) => name).join(", ")}`)
     yield* Controller.run(backends)
-  }).pipe(Effect.provide(Live.layer(settings, source)))
+  }).pipe(Effect.provide(Live.layer(settings, template)))
 })
 
 const readTemplate = ({ haproxy }: Settings.Settings) =>

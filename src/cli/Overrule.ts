@@ -83,7 +83,9 @@ const overrule = <E extends { readonly message: string }>(
     )
     const lock = { dir: settings.lock.dir, configFile: settings.haproxy.configFile }
     const lines = yield* body({ settings, lock }).pipe(
-      Effect.mapError((error) => new Stop({ message: error.message, exitCode: exitCodes.lock }))
+      Effect.mapError((error) =>
+        error instanceof Stop ? error : new Stop({ message: error.message, exitCode: exitCodes.lock })
+      )
     )
     for (const line of lines) yield* Console.log(line)
   }).pipe(Effect.tapError((stop) => Console.error(`ep2: ${stop.message}`)))

@@ -106,7 +106,7 @@ export const logs = (ep2: Ep2, pattern: RegExp) =>
   eventually(
     `the log has ${pattern}`,
     Effect.sync(() => pattern.test(ep2.output()))
-  )
+  ).pipe(Effect.tapCause(() => Effect.logError(`instead:\n${ep2.output().slice(-5000)}`)))
 
 export const freePort: Effect.Effect<number> = Effect.promise(
   () =>
