@@ -215,11 +215,15 @@ const unique = <A>(places: ReadonlyArray<A>): ReadonlyArray<A> => [
 const byLine = <A extends { readonly line?: number }>(places: ReadonlyArray<A>): ReadonlyArray<A> =>
   places.toSorted((a, b) => (a.line ?? Number.MAX_SAFE_INTEGER) - (b.line ?? Number.MAX_SAFE_INTEGER))
 
-/** A secret can stand in another key too, by `%(token)s` or by mistake, and a password in a URL. */
+/**
+ * A secret can stand in another key too, by `%(token)s` or by mistake, and a password in a URL. A line that is indented
+ * by mistake belongs to the value before it, whatever its own key would have been.
+ */
 const withoutSecrets = (problem: Problem, secrets: ReadonlyArray<string>): Problem => {
   const { hint, value, ...rest } = problem
   if (secrets.some((secret) => value?.includes(secret) || hint?.includes(secret))) return { ...rest, value: "…" }
-  return value === undefined ? problem : { ...problem, value: value.replace(/\/\/[^/\s]*@/g, "//…@") }
+  if (value === undefined) return problem
+  return { ...problem, value: value.replace(/\/\/[^/\s]*@/g, "//…@").replace(/(\n[^=:\n]*[=:])[^\n]*/g, "$1…") }
 }
 
 const expected = "the path of an ep2.conf"

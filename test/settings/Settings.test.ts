@@ -305,12 +305,19 @@ describe("secrets", () => {
       ...Conf.refusal(Conf.withLines(Conf.consul, "CONSUL", `token = ${secret}`, `token = ${secret}`)),
       ...Conf.refusal(Conf.withLines(Conf.consul, "CONSUL", `token = ${secret}`, "token_file = /t")),
       ...Conf.refusal(Conf.withLines(Conf.consul, "CONSUL", `token = ${secret}`, `consul_ip = ${secret}/`)),
+      ...Conf.refusal(Conf.withLines(Conf.consul, "CONSUL", "tags = a", ` token = ${secret}`)),
       ...Conf.refusal(Conf.withLines(Conf.aws, "AWS", `aws_secret_access_key = ${secret}`)),
       ...Conf.refusal(Conf.withLines(Conf.aws, "AWS", `endpoint_url = https://me:${secret}@example.com`))
     ]
 
-    assert.strictEqual(lines.length, 11)
+    assert.strictEqual(lines.length, 12)
     for (const line of lines) assert.notInclude(line, secret)
+  })
+
+  it("of a line that is indented by mistake, and so belongs to the key before it, only the key is shown", () => {
+    assert.deepStrictEqual(Conf.refusal(Conf.withLines(Conf.consul, "CONSUL", "tags = a", ` token = ${secret}`)), [
+      'ep2.conf:4: [CONSUL] tags = "a\\ntoken =…": expected tags, separated by commas; put a comma between two items'
+    ])
   })
 
   it("a refused secret is shown as …", () => {
