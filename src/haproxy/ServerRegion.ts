@@ -55,7 +55,7 @@ export const write = ({ backend, servers }: BackendServers, options: LineOptions
  */
 export const read = (text: string, backend: string): ReadonlyArray<ServerLine> => {
   const lines = text.split("\n").map((line) => line.trim())
-  const begin = lines.findIndex((line) => line.startsWith(beginMark(backend)))
+  const begin = lines.findIndex((line) => isBegin(line, backend))
   if (begin === -1) return []
   const inside = lines.slice(begin + 1)
   const end = inside.findIndex((line) => line.startsWith("# ep2: ") || ConfigText.sections([line]).length > 0)
@@ -66,6 +66,9 @@ export const read = (text: string, backend: string): ReadonlyArray<ServerLine> =
   }
   return [...servers.values()]
 }
+
+/** Whether the region of a backend begins at this line. The first one counts. */
+export const isBegin = (line: string, backend: string): boolean => line.trim().startsWith(beginMark(backend))
 
 const beginMark = (backend: string): string => `# ep2: servers of ${backend}, written by ep2`
 const endMark = (backend: string): string => `# ep2: end of the servers of ${backend}`

@@ -7,6 +7,7 @@ import { slotNumber } from "../domain/State.ts"
 import * as ConfigText from "./ConfigText.ts"
 import type { Flaw } from "./LiquidFlaw.ts"
 import { type Draft, nodesOf } from "./LiquidTemplate.ts"
+import * as ServerRegion from "./ServerRegion.ts"
 
 /** The first thing that is wrong with a rendered template; `undefined` when nothing is. */
 export const firstFlaw = (
@@ -17,7 +18,11 @@ export const firstFlaw = (
   const lines = draft.lines.map(({ after, before }) => `${before}${after}`)
   const config: Config = { draft, lines, sections: ConfigText.sections(lines), backends }
   for (const backend of backends) {
-    const flaw = missingBackend(config, backend) ?? misplaced(config, backend) ?? reservedName(config, backend)
+    const flaw =
+      missingBackend(config, backend) ??
+      misplaced(config, backend) ??
+      reservedName(config, backend) ??
+      foreignRegion(config, backend)
     if (flaw !== undefined) return flaw
   }
   return foreignMark(config) ?? missingSocket(config, sockets)
@@ -94,6 +99,18 @@ const reservedName = (config: Config, backend: string): Flaw | undefined => {
     }
   }
   return undefined
+}
+
+/** What a config file that was made into a template still has of the servers that ep2 wrote then. */
+const foreignRegion = (config: Config, backend: string): Flaw | undefined => {
+  const index = config.lines.findIndex((line) => ServerRegion.isBegin(line, backend))
+  return index === -1
+    ? undefined
+    : at(
+        config,
+        index,
+        `by this comment ep2 finds its servers of "${backend}" again, and ep2 writes it itself: remove it`
+      )
 }
 
 const foreignMark = (config: Config): Flaw | undefined => {

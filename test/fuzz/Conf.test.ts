@@ -5,7 +5,7 @@ import * as Key from "../../src/settings/Key.ts"
 import * as Names from "../../src/settings/Names.ts"
 import * as Settings from "../../src/settings/Settings.ts"
 import * as SettingsError from "../../src/settings/SettingsError.ts"
-import { Edits, mutate, property, soup } from "./Hostile.ts"
+import { Edits, itMeets, mutate, property, soup } from "./Hostile.ts"
 
 const secrets = ["s3cr3t-of-consul", "s3cr3t-id-of-aws", "s3cr3t-key-of-aws"] as const
 
@@ -167,7 +167,7 @@ const assertDecoded = (text: string) =>
         return warnings.join("\n") + JSON.stringify(settings)
       }
     })
-    return { shown, isAccepted: Result.isSuccess(result) }
+    return { shown, outcome: Result.isSuccess(result) ? "accepted" : "refused" }
   })
 
 /** Whether a text still has its secrets where secrets belong: what stands behind another key is that key's value. */
@@ -188,9 +188,10 @@ describe("Settings.decode, whatever the text,", () => {
       Effect.gen(function* () {
         const text = mutate(files[orchestrator], edits, words)
 
-        const { shown } = yield* assertDecoded(text)
+        const { outcome, shown } = yield* assertDecoded(text)
 
         if (isSecretKept(text)) assert.notInclude(shown, "s3cr3t")
+        return outcome
       })
   )
 
@@ -201,8 +202,10 @@ describe("Settings.decode, whatever the text,", () => {
       Schema.Literals(["", "[haproxy]\n", "[haproxy]\norchestrator = file\n[FILE]\npath = /x\n[CONSUL]\n"]),
       soup(words)
     ],
-    ([begin, parts]) => assertDecoded(begin + parts.join(""))
+    ([begin, parts]) => Effect.map(assertDecoded(begin + parts.join("")), ({ outcome }) => outcome)
   )
+
+  itMeets(["accepted", "refused"], ["ep2.conf, mutated", "ep2.conf, any text"])
 
   it.each(["aws", "consul", "file"] as const)("accepts the file that the mutations begin with: %s", (orchestrator) => {
     const result = Settings.decode("ep2.conf", files[orchestrator])

@@ -1,5 +1,5 @@
 /** Generated input that hurts: texts that are not what they claim, mutations of good ones, and a property with its number of cases. */
-import { it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { type Arbitrary, Effect, Schema } from "effect"
 import { checkOptions } from "../domain/AnyStates.ts"
 
@@ -18,22 +18,50 @@ export const cases = {
   "from the source to HAProxy": 800
 } as const
 
-const shownCases = (subject: keyof typeof cases) =>
-  process.env.EP2_TEST_ALL === undefined ? cases[subject] : cases[subject] * 5
+export type Subject = keyof typeof cases
 
-/** A property of generated input, which says in its name how many cases it generates. A failure prints how to replay it. */
+/** How many cases this run generates. */
+export const casesOf = (subject: Subject) => cases[subject] * (process.env.EP2_TEST_ALL === undefined ? 1 : 5)
+
+/** How often each outcome came, so that it can be said that both good and bad input was met. */
+const tallies = new Map<Subject, Map<string, number>>()
+
+/**
+ * A property of generated input, which says in its name how many cases it generates. `check` returns what came of the
+ * case, in a word. A failure prints how to replay it.
+ */
 export const property = <const Inputs extends Array<Schema.Schema<unknown> | Arbitrary.Arbitrary<unknown>>, E>(
-  subject: keyof typeof cases,
+  subject: Subject,
   name: string,
   inputs: Inputs,
-  check: (values: Values<Inputs>) => Effect.Effect<void, E>
+  check: (values: Values<Inputs>) => Effect.Effect<string, E>
 ) =>
   it.effect.prop(
-    `${name} (${shownCases(subject)} cases)`,
+    `${name} (${casesOf(subject)} cases)`,
     inputs as Array<Schema.Schema<unknown>>,
-    (values) => Effect.as(check(values as Values<Inputs>), true),
+    (values) =>
+      Effect.map(check(values as Values<Inputs>), (outcome) => {
+        const tally = tallies.get(subject) ?? new Map<string, number>()
+        tallies.set(subject, tally.set(outcome, (tally.get(outcome) ?? 0) + 1))
+        return true
+      }),
     checkOptions(cases[subject])
   )
+
+/** Stands behind the properties of its subjects: each came to these outcomes, so that none of them is empty talk. */
+export const itMeets = (outcomes: ReadonlyArray<string>, subjects: ReadonlyArray<Subject>) =>
+  it.each(subjects)(`met both good and bad: %s`, (subject) => {
+    const tally = tallies.get(subject) ?? new Map<string, number>()
+    const least = casesOf(subject) / 50
+
+    const shown = JSON.stringify(Object.fromEntries(tally))
+    for (const outcome of outcomes) assert.isAtLeast(tally.get(outcome) ?? 0, least, `${outcome}: ${shown}`)
+    assert.isAtLeast(
+      [...tally.values()].reduce((sum, count) => sum + count, 0),
+      casesOf(subject),
+      shown
+    )
+  })
 
 type Values<Inputs> = {
   [K in keyof Inputs]: Inputs[K] extends { readonly Type: infer A }

@@ -194,6 +194,10 @@ describe("what is ep2's own", () => {
     ["server node7 10.0.0.1:80", `"server node7" ${taken}`],
     ["server-template node 3 web:80", `"server-template node" ${taken}`],
     ["server-template node1 1-3 web:80", `"server-template node1" ${taken}`],
+    [
+      "# ep2: servers of app, written by ep2 - edits here are lost",
+      'by this comment ep2 finds its servers of "app" again, and ep2 writes it itself: remove it'
+    ],
     ["setenv EP2_CONFIG x", "EP2_CONFIG is what ep2 knows its config by, and ep2 sets it itself: remove this line"],
     ['presetenv "EP2_CONFIG" x', "EP2_CONFIG is what ep2 knows its config by, and ep2 sets it itself: remove this line"]
   ])
