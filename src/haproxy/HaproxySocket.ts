@@ -7,6 +7,7 @@
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Context, Duration, Effect, Layer, Schema, type Scope, Semaphore } from "effect"
 import { Socket } from "effect/socket"
+import { quoted } from "./RuntimeApi.ts"
 
 /** The exchange with a socket broke. Whether HAProxy carried out the commands in flight is unknown: observe again. */
 export class SocketError extends Schema.TaggedError<SocketError>()("SocketError", {
@@ -98,7 +99,7 @@ const connect = Effect.fnUntraced(function* (socket: string, replyTimeout: Durat
     let prompts = 0
     const lastWords = () => {
       const words = chunks.join("").split(promptText).at(-1)?.trim().slice(0, 200) ?? ""
-      return `after ${prompts} of ${count} replies${words === "" ? "" : `, its last words: ${JSON.stringify(words)}`}`
+      return `after ${prompts} of ${count} replies${words === "" ? "" : `, its last words: ${quoted(words)}`}`
     }
     while (prompts < count) {
       const strings = yield* pull.pipe(

@@ -8,6 +8,7 @@
 import { Result, Schema } from "effect"
 import type { Action } from "../domain/Plan.ts"
 import { type AdminState, canonicalAddress, type Endpoint, type Server, slotNumber } from "../domain/State.ts"
+import * as ReplyTable from "./ReplyTable.ts"
 
 /** HAProxy said no, or something that is not on the list of known replies. The same command will be refused again. */
 export class CommandRejected extends Schema.TaggedError<CommandRejected>()("CommandRejected", {
@@ -17,10 +18,17 @@ export class CommandRejected extends Schema.TaggedError<CommandRejected>()("Comm
   reply: Schema.String
 }) {
   override get message() {
-    const reply = this.reply === "" ? "nothing" : JSON.stringify(this.reply.slice(0, 300))
+    const reply = this.reply === "" ? "nothing" : quoted(this.reply.slice(0, 300))
     return `${this.socket}: HAProxy answered "${this.command}" with ${reply}${advice(this.reply)}`
   }
 }
+
+/** Words of HAProxy, or of what stands in its place, in quotes and on one line. */
+export const quoted = (text: string): string =>
+  JSON.stringify(text).replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`
+  )
 
 const advice = (reply: string): string => {
   if (/permission denied/i.test(reply)) return '; the socket needs "level admin" on its "stats socket" line'
@@ -160,21 +168,47 @@ export const showMark: Command = {
   isGood: (reply) => reply.startsWith("EP2_CONFIG=") || reply === "Variable not found"
 }
 
-/** Asks for the servers of a backend. */
+/**
+ * Asks for the servers of a backend. Only a whole table is good, so that half a
+ * row never becomes a server that is elsewhere, or none.
+ */
 export const showServers = (backend: string): Command => ({
   text: `show servers state ${backend}`,
-  isGood: (reply) => reply.startsWith("1\n# be_id ")
+  isGood: (reply) =>
+    reply.startsWith("1\n# be_id ") &&
+    ReplyTable.isWhole(ReplyTable.ofServers(reply), "srv_name", {
+      be_name: (text) => text === backend,
+      srv_addr: (text, name) => text === "-" || slotNumber(name) === undefined || canonicalAddress(text) !== undefined,
+      srv_op_state: isCount,
+      srv_admin_state: isCount,
+      srv_uweight: isCount,
+      srv_check_state: isCount,
+      srv_port: isCount
+    })
 })
 
-/** Asks for what goes on in each server of a backend: 4 stands for servers, -1 for all of them. */
+/** Asks for what goes on in each server of a backend: 4 stands for servers, -1 for all of them. Good as for `showServers`. */
 export const showSessions = (backend: string): Command => ({
   text: `show stat ${backend} 4 -1`,
-  isGood: (reply) => reply.startsWith("# pxname,svname,")
+  isGood: (reply) =>
+    reply.startsWith("# pxname,svname,") &&
+    ReplyTable.isWhole(ReplyTable.ofStats(reply), "svname", {
+      pxname: (text) => text === backend,
+      qcur: isCount,
+      scur: isCount,
+      check_rise: isCountOrNone,
+      check_fall: isCountOrNone,
+      check_health: isCountOrNone
+    })
 })
+
+const isCount = (text: string): boolean => /^\d{1,15}$/.test(text)
+
+const isCountOrNone = (text: string): boolean => text === "" || isCount(text)
 
 /** The process id out of `show info`. */
 export const parsePid = (reply: string): number | undefined => {
-  const pid = /^Pid: (\d+)$/m.exec(reply)?.[1]
+  const pid = /^Pid: ([1-9]\d{0,9})$/m.exec(reply)?.[1]
   return pid === undefined ? undefined : Number(pid)
 }
 
@@ -219,33 +253,25 @@ export interface Stat {
  * were asked for. Columns are found by name: 2.2 has 20 of them, later ones 25.
  */
 export const parseServers = (reply: string, stats: ReadonlyMap<string, Stat>): ReadonlyArray<Server> => {
-  const [, header = "", ...rows] = reply.split("\n")
-  const columns = new Map(
-    header
-      .replace("# ", "")
-      .split(" ")
-      .map((name, index) => [name, index])
-  )
-  return rows
-    .filter((row) => row !== "")
-    .map((row) => {
-      const fields = row.split(" ")
-      const field = (name: string) => fields[columns.get(name) ?? -1] ?? ""
-      const name = field("srv_name")
-      const stat = stats.get(name)
-      const isDown = field("srv_op_state") === "0"
-      const check = Number(field("srv_check_state")) & checkMask
-      return {
-        name,
-        endpoint: serverEndpoint(field("srv_addr"), Number(field("srv_port"))),
-        admin: adminState(Number(field("srv_admin_state"))),
-        isMarked: field("srv_uweight") === "0",
-        hasCheck: check === checkMask,
-        ...(check === checkConfigured ? ({ isCheckOff: true } as const) : {}),
-        health: isDown ? "down" : stat?.isProven === false ? "unproven" : "up",
-        sessions: stat?.sessions
-      }
-    })
+  const table = ReplyTable.ofServers(reply)
+  const fields = ReplyTable.fieldsOf(table)
+  return table.rows.map((row) => {
+    const field = fields(row)
+    const name = field("srv_name")
+    const stat = stats.get(name)
+    const isDown = field("srv_op_state") === "0"
+    const check = Number(field("srv_check_state")) & checkMask
+    return {
+      name,
+      endpoint: serverEndpoint(field("srv_addr"), Number(field("srv_port"))),
+      admin: adminState(Number(field("srv_admin_state"))),
+      isMarked: field("srv_uweight") === "0",
+      hasCheck: check === checkMask,
+      ...(check === checkConfigured ? ({ isCheckOff: true } as const) : {}),
+      health: isDown ? "down" : stat?.isProven === false ? "unproven" : "up",
+      sessions: stat?.sessions
+    }
+  })
 }
 
 /**
@@ -261,22 +287,14 @@ export const isAnyMoving = (servers: ReadonlyArray<Server>): boolean =>
 
 /** Sessions and proof of health per server from `show stat`. */
 export const parseStats = (reply: string): ReadonlyMap<string, Stat> => {
-  const [header = "", ...rows] = reply.split("\n")
-  const columns = new Map(
-    header
-      .replace("# ", "")
-      .split(",")
-      .map((name, index) => [name, index])
-  )
+  const table = ReplyTable.ofStats(reply)
+  const fields = ReplyTable.fieldsOf(table)
   return new Map(
-    rows
-      .filter((row) => row !== "")
-      .map((row) => {
-        const fields = row.split(",")
-        const field = (name: string) => fields[columns.get(name) ?? -1] ?? ""
-        const full = Number(field("check_rise")) + Number(field("check_fall")) - 1
-        const isProven = field("check_health") === "" ? undefined : Number(field("check_health")) >= full
-        return [field("svname"), { sessions: Number(field("scur")) + Number(field("qcur")), isProven }]
-      })
+    table.rows.map((row) => {
+      const field = fields(row)
+      const full = Number(field("check_rise")) + Number(field("check_fall")) - 1
+      const isProven = field("check_health") === "" ? undefined : Number(field("check_health")) >= full
+      return [field("svname"), { sessions: Number(field("scur")) + Number(field("qcur")), isProven }]
+    })
   )
 }

@@ -10,7 +10,8 @@ export const cases = {
   "template, mutated": 1_500,
   "template, any text": 500,
   "replies, mutated": 2_000,
-  "replies, observed": 1_500,
+  "replies, observed": 1_000,
+  "replies, cut": 1_000,
   "replies, cut on the wire": 150,
   "Consul's answers": 1_500,
   "file_sd documents": 1_500,
@@ -151,8 +152,8 @@ const edit = <const How extends ReadonlyArray<keyof typeof edits>>(how: How) =>
     text: Schema.Union([Schema.String, AnyCharacter])
   })
 
-/** Edits of a text that lose or repeat something of it. */
-export const Losses = Schema.Array(edit(["cut", "cutLine", "cutStart", "drop", "double", "lose", "swap"])).check(
+/** Edits of a text that lose or repeat lines, their ends or an end of it. */
+export const Losses = Schema.Array(edit(["cut", "cutLine", "cutStart", "drop", "double", "swap"])).check(
   Schema.isBetweenLength(1, 3)
 )
 

@@ -240,6 +240,34 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
     assert.deepStrictEqual(servers("-changed", false).get("node6")?.endpoint, { address: "::102:304", port: 80 })
   })
 
+  it("takes only a whole table for the servers: no row that was cut, doubled, or is of another backend", () => {
+    const { reply } = recorded(version, "show-servers")
+    const [head = "", columns = "", ...rows] = reply.split("\n")
+    const isGood = (...some: ReadonlyArray<string>) =>
+      RuntimeApi.showServers("web").isGood([head, columns, ...some].join("\n"))
+
+    assert.isTrue(isGood(...rows))
+    assert.isFalse(isGood(...rows.with(-1, rows.at(-1)!.replace(/ \S+$/, ""))))
+    assert.isFalse(isGood(...rows, rows[0]!))
+    assert.isFalse(isGood(...rows, "garbage"))
+    assert.isFalse(RuntimeApi.showServers("other").isGood(reply))
+    assert.isFalse(isGood(...rows.with(1, rows[1]!.replace("127.0.0.1", "127.0.0"))))
+    assert.isFalse(RuntimeApi.showServers("web").isGood(reply.replace("srv_port", "srv_part")))
+  })
+
+  it("finds the columns of `show stat` also behind what a server answered to its check, commas and quotes included", () => {
+    const { reply } = recorded(version, "show-stat")
+    const row = reply.split("\n").find((line) => line.startsWith("web,node3,"))!
+    const fields = row.split(",")
+    const column = reply.split(",").indexOf("last_chk")
+    // As recorded from 2.2 and 3.2 with a server that answers `HTTP/1.1 503 not, "today", no`.
+    const answered = reply.replace(row, fields.with(column, '"not, ""today"", no"').join(","))
+
+    assert.isTrue(RuntimeApi.showSessions("web").isGood(answered))
+    assert.deepStrictEqual(RuntimeApi.parseStats(answered), RuntimeApi.parseStats(reply))
+    assert.isFalse(RuntimeApi.showSessions("web").isGood(reply.replace(row, fields.slice(0, -40).join(","))))
+  })
+
   it("gives no servers for a backend without any", () => {
     assert.deepStrictEqual(RuntimeApi.parseServers(recorded(version, "show-servers-empty").reply, new Map()), [])
   })
@@ -263,10 +291,10 @@ describe("RuntimeApi.judge", () => {
   })
 
   it("keeps a long or broken reply on one line", () => {
-    const message = why(mark, `${"x".repeat(100)}\n\u0000\r\n${"y".repeat(100_000)}`)
+    const message = why(mark, `${"x".repeat(100)}\n\u0000\r\n\u009b31m\u2028${"y".repeat(100_000)}`)
 
     assert.isBelow(message.length, 1_000)
-    assert.notMatch(message, /\p{C}/u)
+    assert.notMatch(message, /[\p{C}\u2028]/u)
   })
 
   const lies = [
