@@ -1,13 +1,16 @@
 /**
  * HAProxy's config file on disk: checked by HAProxy itself before it is put in
  * place, put in place whole or not at all, and the last good one kept beside it
- * as `<file>.lkg`.
+ * as `<file>.lkg`. What somebody else has written there is kept as a backup
+ * before it is replaced.
  */
 import { basename, dirname, join, resolve } from "node:path"
-import { Context, Duration, Effect, FileSystem, Layer, Option, Schema, Semaphore } from "effect"
+import { Clock, Context, Duration, Effect, FileSystem, Layer, Option, Ref, Schema, Semaphore } from "effect"
 import type { PlatformError } from "effect/PlatformError"
 import { Commands } from "./Commands.ts"
+import * as ConfigBackup from "./ConfigBackup.ts"
 import * as ConfigProblem from "./ConfigProblem.ts"
+import * as Seal from "./Seal.ts"
 import type { Rendered } from "./TemplateRenderer.ts"
 
 /** A config did not get into HAProxy. What HAProxy serves goes on being served. */
@@ -75,15 +78,20 @@ export class ConfigFile extends Context.Service<
      * file that it replaces (mode 0644 where there was none). A symbolic link
      * stays; the file that it names is replaced.
      *
-     * The replaced text becomes `.lkg` if ep2 did not render it, or rendered
-     * it from the same template and settings as `.lkg`: what else ep2 rendered
-     * has to be marked good.
+     * The replaced text becomes `.lkg` if ep2 rendered it from the same template
+     * and settings as `.lkg`, or if it has no mark of ep2's and HAProxy takes it:
+     * what else ep2 rendered has to be marked good.
+     *
+     * A replaced text that ep2 did not write, or that somebody has changed since,
+     * is kept as it was (`ConfigBackup`), and a warning says where; without that
+     * copy nothing is replaced. ep2's own are those that this service put in
+     * place, and those whose seal is whole: other servers in them are no edit.
      * On any failure, and on interruption, the file is as it was.
      */
     readonly install: (config: Config) => Effect.Effect<Installed, ReloadError>
     /** Says that HAProxy runs what is in place now: it becomes `.lkg`. */
     readonly markGood: Effect.Effect<void, ReloadError>
-    /** Puts `.lkg` back in place. False when there is none; then the file stays as it is. */
+    /** Puts `.lkg` back in place, as `install` does. False when there is none; then the file stays as it is. */
     readonly restore: Effect.Effect<boolean, ReloadError>
   }
 >()("ep2/haproxy/ConfigFile") {
@@ -98,6 +106,7 @@ export class ConfigFile extends Context.Service<
 const checkTimeout = Duration.seconds(30)
 const defaultMode = 0o644
 const candidateEnd = ".ep2-candidate"
+const theTemplate = "the template"
 
 /** How many this process has made: settings that are looked at before they are used make some of their own. */
 let candidates = 0
@@ -107,6 +116,8 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
   const commands = yield* Commands
   const path = resolve(options.configFile)
   const turn = yield* Semaphore.make(1)
+  /** What this service has put in place. */
+  const placed = yield* Ref.make<Uint8Array | undefined>(undefined)
 
   const fail = (reason: ReloadError["reason"], detail: string, more: Partial<ReloadError> = {}) =>
     new ReloadError({
@@ -120,11 +131,13 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
   const cannot = (doing: string, file: string) => (cause: PlatformError) =>
     fail("NotWritable", `cannot ${doing} ${file}: ${systemWords(cause)}`, { cause })
 
-  const readFrom = (file: string) =>
-    fs.readFileString(file).pipe(
+  const readBytes = (file: string) =>
+    fs.readFile(file).pipe(
       Effect.catchIf(isMissing, () => Effect.undefined),
       Effect.mapError(cannot("read", file))
     )
+  const readFrom = (file: string) =>
+    Effect.map(readBytes(file), (bytes) => (bytes === undefined ? undefined : decode(bytes)))
 
   /** Where the text is kept: behind every symbolic link, also behind one whose file is not there yet. */
   const target: (file: string, links?: number) => Effect.Effect<string, ReloadError> = Effect.fnUntraced(function* (
@@ -138,13 +151,13 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
   })
 
   /** A file beside `file` that is gone when the scope ends, whatever happens, unless it was renamed. */
-  const candidate = Effect.fnUntraced(function* (file: string, text: string) {
+  const candidate = Effect.fnUntraced(function* (file: string, bytes: Uint8Array) {
     const name = join(dirname(file), `.${basename(file)}.${process.pid}.${++candidates}${candidateEnd}`)
     yield* Effect.addFinalizer(() => fs.remove(name, { force: true }).pipe(Effect.ignore))
     yield* Effect.gen(function* () {
       yield* fs.remove(name, { force: true })
       const open = yield* fs.open(name, { flag: "wx", mode: 0o600 })
-      yield* open.writeAll(new TextEncoder().encode(text))
+      yield* open.writeAll(bytes)
       yield* open.sync
     }).pipe(Effect.scoped, Effect.uninterruptible, Effect.mapError(cannot("write a candidate beside", file)))
     return name
@@ -177,8 +190,8 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
     )
   }, Effect.uninterruptible)
 
-  const write = Effect.fnUntraced(function* (file: string, text: string, like: string) {
-    yield* replace(file, yield* candidate(file, text), like)
+  const write = Effect.fnUntraced(function* (file: string, bytes: Uint8Array, like: string) {
+    yield* replace(file, yield* candidate(file, bytes), like)
   }, Effect.scoped)
 
   const checkFile = Effect.fnUntraced(function* (file: string, config: Config) {
@@ -211,33 +224,98 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
   })
 
   const check = Effect.fn("ConfigFile.check")(function* (config: Config) {
-    return yield* checkFile(yield* candidate(yield* target(path), config.text), config)
+    return yield* checkFile(yield* candidate(yield* target(path), encode(config.text)), config)
   }, Effect.scoped)
+
+  /** Keeps what is in place and not ep2's own. Returns its copy; `undefined` where there is nothing to keep. */
+  const keepTheirs = Effect.fnUntraced(
+    function* (file: string, now: Uint8Array) {
+      // An empty file holds nothing that somebody could miss.
+      const isOwn = now.length === 0 || isSame(now, yield* Ref.get(placed)) || Seal.isIntact(decode(now))
+      if (isOwn) return undefined
+      const known = yield* ConfigBackup.find(file, now)
+      if (known !== undefined) return known
+      const copy = ConfigBackup.pathAt(file, yield* Clock.currentTimeMillis)
+      yield* write(copy, now, file).pipe(
+        Effect.mapError(({ cause, detail }) =>
+          fail("NotWritable", `somebody else has written or changed it, and it cannot be kept as a backup: ${detail}`, {
+            cause
+          })
+        )
+      )
+      yield* ConfigBackup.removeOldest(file)
+      return copy
+    },
+    Effect.provideService(FileSystem.FileSystem, fs)
+  )
+
+  /** Puts a candidate in place of the config file, looking like `like`; `theirs` is the copy of what somebody else had there. */
+  const place = Effect.fnUntraced(function* (
+    file: string,
+    next: {
+      readonly from: string
+      readonly like: string
+      readonly theirs: string | undefined
+      readonly template: string
+    }
+  ) {
+    const bytes = yield* readBytes(next.from)
+    yield* replace(file, next.from, next.like)
+    yield* Ref.set(placed, bytes)
+    if (next.theirs !== undefined) {
+      yield* Effect.logWarning(
+        `${path}: somebody else had written or changed it; theirs is kept as ${next.theirs}, and ep2's is in its place: what is to stay belongs into ${next.template}`
+      )
+    }
+  }, Effect.uninterruptible)
+
+  /** Whether the text in place is one to go back to, and not kept yet. */
+  const isGood = Effect.fnUntraced(function* (
+    now: Uint8Array,
+    good: Uint8Array | undefined,
+    theirs: string | undefined
+  ) {
+    if (isSame(now, good)) return false
+    const text = decode(now)
+    const mark = markOf(text)
+    if (theirs === undefined) return mark === undefined || (good !== undefined && mark === markOf(decode(good)))
+    return mark === undefined && Option.isSome(yield* Effect.option(checkFile(theirs, { text })))
+  })
 
   const install = Effect.fn("ConfigFile.install")(function* (config: Config) {
     const file = yield* target(path)
-    const before = yield* readFrom(file)
-    if (before === config.text) return { isChanged: false, warnings: [] } satisfies Installed
-    const next = yield* candidate(file, config.text)
+    const bytes = encode(config.text)
+    if (isSame(bytes, yield* readBytes(file))) {
+      yield* Ref.set(placed, bytes)
+      return { isChanged: false, warnings: [] } satisfies Installed
+    }
+    const next = yield* candidate(file, bytes)
     const { warnings } = yield* checkFile(next, config)
-    if (before !== undefined && isGood(before, yield* readFrom(goodOf(file)))) yield* write(goodOf(file), before, file)
-    yield* replace(file, next, file)
+    // Not before: the check takes its time, and what somebody puts there meanwhile is to be kept.
+    const now = yield* readBytes(file)
+    const theirs = now === undefined ? undefined : yield* keepTheirs(file, now)
+    if (now !== undefined && (yield* isGood(now, yield* readBytes(goodOf(file)), theirs)))
+      yield* write(goodOf(file), now, file)
+    yield* place(file, { from: next, like: file, theirs, template: config.template ?? theTemplate })
     return { isChanged: true, warnings } satisfies Installed
   }, Effect.scoped)
 
   const markGood = Effect.gen(function* () {
     const file = yield* target(path)
-    const now = yield* readFrom(file)
-    if (now !== undefined && now !== (yield* readFrom(goodOf(file)))) yield* write(goodOf(file), now, file)
+    const now = yield* readBytes(file)
+    if (now !== undefined && !isSame(now, yield* readBytes(goodOf(file)))) yield* write(goodOf(file), now, file)
   }).pipe(Effect.withSpan("ConfigFile.markGood"))
 
   const restore = Effect.gen(function* () {
     const file = yield* target(path)
-    const good = yield* readFrom(goodOf(file))
+    const good = yield* readBytes(goodOf(file))
     if (good === undefined) return false
-    if (good !== (yield* readFrom(file))) yield* write(file, good, goodOf(file))
+    const now = yield* readBytes(file)
+    if (isSame(good, now)) return true
+    const theirs = now === undefined ? undefined : yield* keepTheirs(file, now)
+    yield* place(file, { from: yield* candidate(file, good), like: goodOf(file), theirs, template: theTemplate })
     return true
-  }).pipe(Effect.withSpan("ConfigFile.restore"))
+  }).pipe(Effect.scoped, Effect.withSpan("ConfigFile.restore"))
 
   yield* removeStale(yield* Effect.option(target(path)))
   return ConfigFile.of({
@@ -256,9 +334,12 @@ const goodOf = (file: string): string => `${file}.lkg`
 /** What `TemplateRenderer` says a text was rendered from; nothing in a text of somebody else. */
 const markOf = (text: string): string | undefined => /^\s*setenv\s+EP2_CONFIG\s+(\S+)/m.exec(text)?.[1]
 
-/** Whether the text in place is one to go back to, and not kept yet: somebody else's, or `.lkg` with other servers. */
-const isGood = (text: string, good: string | undefined): boolean =>
-  text !== good && (markOf(text) === undefined || (good !== undefined && markOf(text) === markOf(good)))
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
+const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+
+// Bytes and not text: a file of somebody else need not be UTF-8.
+const isSame = (one: Uint8Array | undefined, other: Uint8Array | undefined): boolean =>
+  one === other || (one !== undefined && other !== undefined && Buffer.compare(one, other) === 0)
 
 /** When this process began, in Unix milliseconds. */
 const startedAt = Date.now() - process.uptime() * 1000
@@ -291,9 +372,12 @@ const hints: Record<string, string> = {
   ENOTDIR: "a folder of the path is a file",
   EACCES: "permission denied; ep2 must be able to write to that folder",
   EPERM: "not permitted to this user",
-  EROFS: "the file system is read-only",
-  ENOSPC: "the disk is full",
-  EDQUOT: "the disk quota is used up"
+  EROFS: "the file system is read-only; mount it writable",
+  ENOSPC: "the disk is full; make room on it",
+  EDQUOT: "the disk quota is used up; make room, or raise it",
+  EFBIG: "it would be larger than this process may write; raise its limit (LimitFSIZE, ulimit -f)",
+  EISDIR: "it is a folder and not a file",
+  ELOOP: "its symbolic links lead in a circle"
 }
 
 /** The system's own reason, out of Effect's wrapping. */

@@ -15,6 +15,7 @@ import * as AddObstacle from "./AddObstacle.ts"
 import * as ConfigText from "./ConfigText.ts"
 import type { Flaw } from "./LiquidFlaw.ts"
 import * as LiquidTemplate from "./LiquidTemplate.ts"
+import * as Seal from "./Seal.ts"
 import * as ServerRegion from "./ServerRegion.ts"
 import * as TemplateCheck from "./TemplateCheck.ts"
 
@@ -184,7 +185,7 @@ const markOf = (source: string, backends: ReadonlyArray<BackendOptions>): string
     .slice(0, 16)
 }
 
-/** Puts the servers into the draft, as deep as it has them, and the mark behind it. */
+/** Puts the servers into the draft, as deep as it has them, and the mark and the seal behind it. */
 const assemble = (
   draft: LiquidTemplate.Draft,
   regions: ReadonlyMap<string, ReadonlyArray<string>>,
@@ -206,7 +207,7 @@ const assemble = (
     `    setenv EP2_CONFIG ${mark}`
   ]
   return {
-    text: `${[...lines, ...markLines].join("\n")}\n`,
+    text: Seal.seal(`${[...lines, ...markLines].join("\n")}\n`),
     mark,
     templateLine: (line) => {
       const index = origins[line - 1]

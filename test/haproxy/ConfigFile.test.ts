@@ -196,7 +196,10 @@ describe("ConfigFile", () => {
         notWritable,
         /^NotWritable: \/proc\/haproxy\.cfg: cannot write a candidate beside .* \((ENOENT|EACCES)\)$/
       )
-      assert.match(full, /^NotWritable: .*: cannot write a candidate beside .*: the disk is full \(ENOSPC\)$/)
+      assert.match(
+        full,
+        /^NotWritable: .*: cannot write a candidate beside .*: the disk is full; make room on it \(ENOSPC\)$/
+      )
       assert.match(noProgram, /^NotRunnable: .*: cannot run .*haproxy: no such file; is haproxy_binary right\?$/)
       assert.match(notExecutable, /^NotRunnable: .*: cannot run .*plain: it is not an executable file/)
       assert.deepEqual(yield* list(folder), ["plain"])
