@@ -33,9 +33,16 @@ export class Haproxy extends Context.Service<
   {
     /** Socket paths, one per process, in the order of `ep2.conf`. Never empty. */
     readonly sockets: ReadonlyArray<string>
-    /** Asks one process who it is: there, and the same as before? Costs a tenth of a millisecond. */
+    /**
+     * Asks one process who it is: there, and the same as before? Costs a tenth of a
+     * millisecond. One that was silent is observed again once it has answered this.
+     */
     readonly identify: (socket: string) => Effect.Effect<Running, SocketError | RuntimeApi.CommandRejected>
-    /** Reads the servers of one backend in every process. Never fails: what could not be observed says why. */
+    /**
+     * Reads the servers of one backend in every process. Never fails: what could not
+     * be observed says why. A process that let a time-out pass is not asked again
+     * before it has answered something else, so that it does not hold the others back.
+     */
     readonly observe: (backend: string) => Effect.Effect<ObservedState>
     /**
      * Carries the actions out, in order, in every process at once. Returns what
@@ -76,21 +83,44 @@ export interface Options {
 const make = Effect.fnUntraced(function* (options: Options) {
   const { session, sockets } = yield* HaproxySocket
   const lastSeen = yield* Ref.make<ReadonlyMap<string, ProcessState>>(new Map())
+  /** Processes that let a time-out pass and have not answered since, with what was seen first. */
+  const silent = yield* Ref.make<ReadonlyMap<string, SocketError>>(new Map())
+
+  const once = Effect.fnUntraced(function* <A>(
+    socket: string,
+    body: (session: Session) => Effect.Effect<A, SocketError | RuntimeApi.CommandRejected>
+  ) {
+    const result = yield* session(socket).pipe(Effect.flatMap(body), Effect.scoped, Effect.result)
+    yield* Ref.update(silent, (known) => {
+      const error = Result.isFailure(result) && result.failure._tag === "SocketError" ? result.failure : undefined
+      const others = [...known].filter(([one]) => one !== socket)
+      return new Map(error?.reason === "Timeout" ? [...others, [socket, known.get(socket) ?? error]] : others)
+    })
+    return result
+  })
 
   const inEvery = <A>(
     body: (session: Session) => Effect.Effect<A, SocketError | RuntimeApi.CommandRejected>,
     among: ReadonlyArray<string> = sockets
   ) =>
-    Effect.forEach(among, (socket) => session(socket).pipe(Effect.flatMap(body), Effect.scoped, Effect.result), {
-      concurrency: "unbounded"
-    }).pipe(Effect.map((results) => among.map((socket, index) => [socket, results[index]!] as const)))
+    Effect.forEach(among, (socket) => once(socket, body), { concurrency: "unbounded" }).pipe(
+      Effect.map((results) => among.map((socket, index) => [socket, results[index]!] as const))
+    )
 
   const observe = Effect.fn("Haproxy.observe")(function* (backend: string) {
     const processes: Array<ProcessState> = []
     const unobserved: Array<Unobserved> = []
     const before = yield* Ref.get(lastSeen)
     const seen = new Map<string, string>()
-    for (const [socket, result] of yield* inEvery(observeOne(backend))) {
+    const waited = yield* Ref.get(silent)
+    const asked = new Map(
+      yield* inEvery(
+        observeOne(backend),
+        sockets.filter((socket) => !waited.has(socket))
+      )
+    )
+    for (const socket of sockets) {
+      const result = asked.get(socket) ?? Result.fail(waited.get(socket)!)
       const other = Result.isSuccess(result) ? seen.get(result.success.identity) : undefined
       if (Result.isFailure(result)) {
         unobserved.push({ socket, reason: result.failure.message, lastSeen: before.get(`${socket} ${backend}`) })
@@ -148,7 +178,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     }
   })
 
-  const identify = (socket: string) => session(socket).pipe(Effect.flatMap(identifyOne), Effect.scoped)
+  const identify = (socket: string) => Effect.flatMap(once(socket, identifyOne), Effect.fromResult)
 
   return Haproxy.of({ sockets, identify, observe, apply, afterLoad })
 })
