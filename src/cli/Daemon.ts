@@ -4,8 +4,8 @@
  * good.
  *
  * What the settings decide lives in a scope of its own, which HUP replaces. The
- * sources, what the passes remember and the operator's overrides outlive it, so
- * that what did not change goes on undisturbed.
+ * sources and what is known of them, what the passes remember and the operator's
+ * overrides outlive it, so that what did not change goes on undisturbed.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Effect, Equal, Exit, Fiber, Layer, Queue } from "effect"
@@ -14,6 +14,7 @@ import * as Controller from "../controller/Controller.ts"
 import * as Lock from "../controller/Lock.ts"
 import { Memories } from "../controller/Memories.ts"
 import { Overrides } from "../controller/Overrides.ts"
+import { SourceReport } from "../controller/SourceReport.ts"
 import * as TemplateRenderer from "../haproxy/TemplateRenderer.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as Live from "./Live.ts"
@@ -77,7 +78,7 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
         before = undefined
       }
     }
-  }).pipe(Effect.provide(Layer.mergeAll(Sources.layer, Memories.layer, Overrides.layer(lock))))
+  }).pipe(Effect.provide(Layer.mergeAll(Sources.layer, SourceReport.layer, Memories.layer, Overrides.layer(lock))))
 }, Effect.scoped)
 
 /** Keeps HAProxy level with these settings. Ends where the operator ends a pause: then it has to begin anew. */

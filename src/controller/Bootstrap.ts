@@ -26,12 +26,14 @@ import { Reloader } from "../haproxy/Reloader.ts"
 import type { BackendServers } from "../haproxy/ServerRegion.ts"
 import * as ServerRegion from "../haproxy/ServerRegion.ts"
 import { type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
-import { type FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
+import { Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
+import { troubleOf } from "./Controller.ts"
 import { Memories } from "./Memories.ts"
 import { Overrides } from "./Overrides.ts"
 import { type BackendOptions, Reconciler } from "./Reconciler.ts"
 import * as Report from "./Report.ts"
+import { SourceReport } from "./SourceReport.ts"
 
 /** What keeps ep2 from starting its loop. A HAProxy that runs goes on as it is. */
 export type BootstrapError = RenderError | ReloadError
@@ -127,10 +129,7 @@ const firstAnswers = Effect.fnUntraced(function* (backends: ReadonlyArray<Backen
     Effect.fnUntraced(function* (options: BackendOptions) {
       const { of } = yield* Memories
       const known = of(options.name, options.source).answer
-      const answer =
-        known === undefined
-          ? yield* Effect.option(ask(options, (error) => Effect.logDebug(waitingLine(error))))
-          : Option.some(known)
+      const answer = known === undefined ? yield* Effect.option(ask(options)) : Option.some(known)
       if (Option.isSome(answer)) answers.set(options.name, answer.value)
     }),
     { concurrency: "unbounded", discard: true }
@@ -142,24 +141,22 @@ const firstAnswers = Effect.fnUntraced(function* (backends: ReadonlyArray<Backen
 const anyAnswer = (backends: ReadonlyArray<BackendOptions>) =>
   Effect.raceAll(
     backends.map((options) =>
-      Effect.gen(function* () {
-        const waiting = yield* Report.makeStanding
-        const say = (error: FetchError) => waiting.say(new Map([["source", waitingLine(error)]]), () => "")
+      ask(options).pipe(
+        Effect.retry(fetchRetries),
         // The schedule has no end.
-        const answer = yield* ask(options, say).pipe(Effect.retry(fetchRetries), Effect.orDie)
-        yield* Effect.logInfo("the source answers")
-        return [options.name, answer] as const
-      }).pipe(Effect.annotateLogs({ backend: options.name }))
+        Effect.orDie,
+        Effect.map((answer) => [options.name, answer] as const)
+      )
     )
   )
 
-const waitingLine = (error: FetchError): string => `waiting for the source: ${error.message}`
-
 const ask = Effect.fnUntraced(
-  function* ({ name }: BackendOptions, onError: (error: FetchError) => Effect.Effect<void>) {
+  function* ({ name }: BackendOptions) {
     const fetcher = yield* Fetcher
+    const report = yield* SourceReport
     const { remember } = yield* Reconciler
-    const answer = yield* fetcher.fetch(name).pipe(Effect.tapError(onError))
+    const answer = yield* fetcher.fetch(name).pipe(Effect.tapError((error) => report.heard(name, troubleOf(error))))
+    yield* report.heard(name, undefined)
     yield* remember(answer)
     yield* Effect.logInfo(`the source names ${answer.wanted.length} endpoints`)
     return answer

@@ -13,6 +13,7 @@ import { ConfigWriter } from "./ConfigWriter.ts"
 import { Overrides } from "./Overrides.ts"
 import { type Outcome, type PassError, Reconciler } from "./Reconciler.ts"
 import * as Report from "./Report.ts"
+import { SourceReport } from "./SourceReport.ts"
 import * as Supervisor from "./Supervisor.ts"
 
 /**
@@ -127,7 +128,7 @@ const makePasses = Effect.fnUntraced(function* ({ interval, name }: BackendOptio
 const followSource = Effect.fnUntraced(function* ({ interval, name }: BackendOptions, wake: Queue.Queue<void>) {
   const reconciler = yield* Reconciler
   const fetcher = yield* Fetcher
-  const report = makeSourceReport()
+  const report = yield* SourceReport
   const retries = yield* makeBackoff
 
   // A watch that breaks costs nothing but its speed: the source is asked each interval all the same.
@@ -138,7 +139,7 @@ const followSource = Effect.fnUntraced(function* ({ interval, name }: BackendOpt
   )
   while (true) {
     const fetched = yield* Effect.result(reconciler.fetch(name))
-    yield* report(Result.isFailure(fetched) ? fetched.failure : undefined)
+    yield* report.heard(name, Result.isFailure(fetched) ? troubleOf(fetched.failure) : undefined)
     yield* Queue.offer(wake, undefined)
     let wait = interval
     if (Result.isFailure(fetched) && isTransient(fetched.failure)) wait = yield* retries.next
@@ -147,6 +148,9 @@ const followSource = Effect.fnUntraced(function* ({ interval, name }: BackendOpt
     yield* Effect.timeoutOption(change, wait)
   }
 })
+
+/** What `SourceReport` is told of a source that gave no answer. */
+export const troubleOf = (error: FetchError) => ({ error, isTransient: isTransient(error) })
 
 /** The waits of `backoff`, one after the other, from the first one again after a `reset`. */
 const makeBackoff = Effect.gen(function* () {
@@ -162,26 +166,6 @@ const makeBackoff = Effect.gen(function* () {
   })
   return { next, reset }
 })
-
-/**
- * Says what is wrong with the source once, and once that it is over. What waiting
- * can help is said again only when it becomes another kind of trouble, since its
- * words change with each try; what the operator has to mend, whenever it is put
- * in other words.
- */
-const makeSourceReport = () => {
-  let said: FetchError | undefined
-  return Effect.fnUntraced(function* (error: FetchError | undefined) {
-    const before = said
-    said = error
-    if (error === undefined) {
-      if (before !== undefined) yield* Effect.logInfo(`the source answers again: ${before.target}`)
-      return
-    }
-    const isSame = before?.reason === error.reason && (isTransient(error) || before.message === error.message)
-    yield* isSame ? Effect.logDebug(error.message) : Effect.logWarning(error.message)
-  })
-}
 
 const errorFacts = (errors: Outcome["errors"]): ReadonlyMap<string, string> =>
   new Map(errors.map((error) => [factKey(error), error.message]))

@@ -6,6 +6,7 @@ import { ConfigWriter } from "../../src/controller/ConfigWriter.ts"
 import * as Controller from "../../src/controller/Controller.ts"
 import { Overrides } from "../../src/controller/Overrides.ts"
 import { Reconciler } from "../../src/controller/Reconciler.ts"
+import { SourceReport } from "../../src/controller/SourceReport.ts"
 import * as Plan from "../../src/domain/Plan.ts"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import * as AwsAsgFetcher from "../../src/orchestrator/AwsAsgFetcher.ts"
@@ -60,6 +61,7 @@ const makeLoop = Effect.fnUntraced(function* (backends: number, latencyMillis = 
     }),
     Layer.mock(ConfigWriter, { run: () => Effect.never }),
     Layer.mock(Overrides, { awaitChange: Effect.never }),
+    SourceReport.layer,
     Layer.mock(Haproxy, { sockets: ["/s"], identify: (socket) => Effect.succeed({ socket, pid: 1, mark: undefined }) })
   )
   yield* Controller.run(names.map((name) => ({ name, interval }))).pipe(Effect.provide(edges), Effect.forkChild)

@@ -5,6 +5,7 @@ import { ConfigWriter } from "../../src/controller/ConfigWriter.ts"
 import * as Controller from "../../src/controller/Controller.ts"
 import { Overrides } from "../../src/controller/Overrides.ts"
 import { type Outcome, Reconciler } from "../../src/controller/Reconciler.ts"
+import { SourceReport } from "../../src/controller/SourceReport.ts"
 import * as Plan from "../../src/domain/Plan.ts"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import { SocketError } from "../../src/haproxy/HaproxySocket.ts"
@@ -62,7 +63,7 @@ const makeLoop = Effect.fnUntraced(function* (
     if (logLevel !== "Debug") lines.push(`${logLevel} ${message}`)
   })
   yield* Controller.run([{ name: "web", interval: Duration.seconds(5) }]).pipe(
-    Effect.provide(Layer.mergeAll(reconciler, edges, Logger.layer([logger]))),
+    Effect.provide(Layer.mergeAll(reconciler, edges, SourceReport.layer, Logger.layer([logger]))),
     Effect.forkChild
   )
   return {
@@ -218,21 +219,18 @@ describe("Controller.run", () => {
   )
 
   it.effect(
-    "says once that the source fails, whatever its words are, once more when it is another trouble, and its end",
+    "says once that the source fails in a way that waiting can help, whatever its words, and when it is over",
     () =>
       Effect.gen(function* () {
         const slow = (ask: number) =>
           new FetchError({ target: "source", reason: "Unavailable", detail: `no answer in ${ask} s` })
-        const loop = yield* makeLoop({
-          source: (ask) => (ask < 4 ? slow(ask) : ask < 6 ? malformed : undefined)
-        })
+        const loop = yield* makeLoop({ source: (ask) => (ask > 1 && ask < 5 ? slow(ask) : undefined) })
 
         yield* TestClock.adjust("1 minute")
 
         assert.deepStrictEqual(loop.lines, [
-          "Warn source: no answer in 1 s",
-          "Warn source: no JSON",
-          "Info the source answers again: source"
+          "Warn source: no answer in 2 s",
+          "Info the source answers again after 7 s (3 tries): source"
         ])
       })
   )
