@@ -146,10 +146,20 @@ const readFile = async (path: string): Promise<Found> => {
     if (stat.isDirectory()) return refuse("is a folder, expected a file")
     if (!stat.isFile()) return refuse("is not a regular file")
     if (stat.size > maxBytes) return refuse("is larger than 64 MiB")
-    const text = await handle.readFile("utf8")
+    const text = decodeUtf8(await handle.readFile())
+    if (text === undefined) return refuse("is not UTF-8, expected JSON or YAML in it: is it binary, or cut off?")
     return { mark: createHash("sha256").update(text).digest("hex"), inode: stat.ino, content: Effect.succeed(text) }
   } finally {
     await handle.close()
+  }
+}
+
+/** Not what `toString` does: a byte that it puts U+FFFD for may have been half of a target that then is no longer wanted. */
+const decodeUtf8 = (bytes: Uint8Array): string | undefined => {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return undefined
   }
 }
 

@@ -168,6 +168,12 @@ const faults: ReadonlyArray<{
     says: /^(?:the answer of http:.* was cut short|the connection to http:.* was cut)/
   },
   {
+    name: "cuts its chunks short",
+    fault: { kind: "truncate", isChunked: true },
+    reason: "Unavailable",
+    says: /was cut/
+  },
+  {
     name: "answers JSON",
     fault: answer(200, '{"AutoScalingGroups":[]}'),
     reason: "BadResponse",

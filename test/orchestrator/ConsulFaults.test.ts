@@ -56,6 +56,13 @@ const faults: ReadonlyArray<{
     timeout: Duration.millis(500)
   },
   {
+    name: "stops in the middle of its answer",
+    fault: { kind: "stall" },
+    reason: "Unavailable",
+    says: /^no whole answer within 0.5 s: /,
+    timeout: Duration.millis(500)
+  },
+  {
     name: "answers 500",
     fault: { kind: "answer", status: 500, body: "No cluster leader" },
     reason: "Unavailable",
@@ -138,6 +145,25 @@ const faults: ReadonlyArray<{
     fault: { kind: "truncate" },
     reason: "BadResponse",
     says: /^the answer was cut short/
+  },
+  {
+    name: "cuts its chunks short",
+    fault: { kind: "truncate", isChunked: true },
+    reason: "BadResponse",
+    says: /^the answer was cut short/
+  },
+  {
+    name: "sends half as if it were all",
+    fault: { kind: "rewrite", change: (body) => body.slice(0, body.length / 2) },
+    reason: "BadResponse",
+    says: /^not the answer of Consul's health endpoint/
+  },
+  {
+    name: "sends more than it says",
+    fault: { kind: "answer", status: 200, body: "[] and more", headers: { "content-length": "1" } },
+    reason: "BadResponse",
+    // What comes too much is seen with the answer, or after it.
+    says: /^(?:what answers does not speak HTTP|not the answer of .*, in 1 characters that begin "\["$)/
   },
   {
     name: "answers more than 64 MiB",
@@ -280,6 +306,23 @@ layer(Web.layer, { excludeTestServices: true })("ConsulFetcher when Consul misbe
         assert.isTrue(waits(proxy.requests()).every((path) => path.includes("index=1&")))
         assert.isAtMost(proxy.requests().length - before, 12)
       })
+  )
+
+  it.effect("sees changes where the index is always the same, and asks no more than some times a second", () =>
+    Effect.gen(function* () {
+      const { awaitChange, consul, fetch, proxy, until } = yield* behindProxy("constant")
+      yield* proxy.set({ kind: "headers", headers: { "x-consul-index": "2" } })
+      yield* fetch
+
+      yield* noticed(awaitChange, consul.register({ id: "co-1", name: "constant", address: "10.0.0.1", port: 80 }))
+      yield* until("10.0.0.1:80")
+      const before = proxy.requests().length
+      const waiting = yield* Effect.forkChild(awaitChange, { startImmediately: true })
+      yield* Effect.sleep("1500 millis")
+
+      assert.isUndefined(waiting.pollUnsafe())
+      assert.isAtMost(proxy.requests().length - before, 12)
+    })
   )
 
   it.effect("spaces its queries when they come back at once without a change", () =>

@@ -1,46 +1,9 @@
-import { chmod, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { chmod, mkdir, rename, rm, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber } from "effect"
-import { endpointKey } from "../../src/domain/State.ts"
 import * as FileFetcher from "../../src/orchestrator/FileFetcher.ts"
-
-const makeFolder = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "ep2-file-"))),
-  (folder) => Effect.promise(() => rm(folder, { recursive: true, force: true }))
-)
-
-const document = (...targets: ReadonlyArray<string>) => JSON.stringify([{ targets }])
-
-const write = (path: string, text: string) => Effect.promise(() => writeFile(path, text))
-
-const replace = (path: string, text: string) =>
-  Effect.promise(async () => {
-    await writeFile(`${path}.new`, text)
-    await rename(`${path}.new`, path)
-  })
-
-/** A fetcher of one file in a folder of its own, with the file there if it has a text. */
-const start = Effect.fnUntraced(function* (text: string | undefined, name = "targets.json") {
-  const folder = yield* makeFolder
-  const path = join(folder, name)
-  if (text !== undefined) yield* write(path, text)
-  const fetcher = yield* FileFetcher.make(new Map([["app", { path, portOf: "service" }]]))
-  const fetch = Effect.map(fetcher.fetch("app"), ({ wanted }) => wanted.map(({ endpoint }) => endpointKey(endpoint)))
-  return { folder, path, fetch, state: fetcher.fetch("app"), awaitChange: fetcher.awaitChange("app") }
-})
-
-/** Does something to the file while `awaitChange` waits, and returns how long it took to notice. */
-const noticed = Effect.fnUntraced(function* (awaitChange: Effect.Effect<void, unknown>, action: Effect.Effect<void>) {
-  const waiting = yield* Effect.forkChild(awaitChange, { startImmediately: true })
-  yield* Effect.sleep("100 millis")
-  assert.isUndefined(waiting.pollUnsafe(), "returned without a change")
-  const before = performance.now()
-  yield* action
-  yield* Fiber.join(waiting).pipe(Effect.timeout("10 seconds"))
-  return performance.now() - before
-})
+import { document, makeFolder, noticed, replace, start, write } from "./FileSource.ts"
 
 const goesOnWaiting = Effect.fnUntraced(function* (
   awaitChange: Effect.Effect<void, unknown>,

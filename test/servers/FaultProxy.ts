@@ -26,8 +26,8 @@ export type Fault =
     }
   /** Sends half of the answer's body, and nothing more. */
   | { readonly kind: "stall" }
-  /** Sends half of the answer's body and closes the connection. */
-  | { readonly kind: "truncate" }
+  /** Sends half of the answer's body and closes the connection; in chunks, without having said how long it is. */
+  | { readonly kind: "truncate"; readonly isChunked?: boolean }
   /** Sets headers of the answer; `undefined` removes one. */
   | { readonly kind: "headers"; readonly headers: Readonly<Record<string, string | undefined>> }
   /** Changes the answer's body. */
@@ -168,7 +168,10 @@ class Listener {
         const { "transfer-encoding": _, connection: __, ...kept } = answer.headers
         const changed = fault.kind === "headers" ? { ...kept, ...fault.headers } : kept
         const kind = Object.fromEntries(Object.entries(changed).filter(([, value]) => value !== undefined))
-        response.writeHead(answer.statusCode ?? 502, { ...kind, "content-length": body.length })
+        const { "content-length": ___, ...withoutLength } = kind
+        const isChunked = fault.kind === "truncate" && fault.isChunked === true
+        const lengths = isChunked ? {} : { "content-length": body.length }
+        response.writeHead(answer.statusCode ?? 502, { ...withoutLength, ...lengths })
         if (fault.kind === "stall") response.write(body.subarray(0, body.length / 2))
         else if (fault.kind !== "truncate") response.end(body)
         else response.write(body.subarray(0, body.length / 2), () => response.destroy())
