@@ -47,7 +47,10 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
   const standBy = Effect.gen(function* () {
     while (true) current = yield* awaitNext
   })
-  yield* Effect.raceFirst(Lock.acquire({ ...lock, retryEvery: settings.lock.retryInterval }), standBy)
+  const { lost } = yield* Effect.raceFirst(
+    Lock.acquire({ ...lock, retryEvery: settings.lock.retryInterval }),
+    Effect.andThen(standBy, Effect.never)
+  )
 
   return yield* Effect.gen(function* () {
     let before: Current | undefined
@@ -78,7 +81,10 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
         before = undefined
       }
     }
-  }).pipe(Effect.provide(Layer.mergeAll(Sources.layer, SourceReport.layer, Memories.layer, Overrides.layer(lock))))
+  }).pipe(
+    Effect.raceFirst(lost),
+    Effect.provide(Layer.mergeAll(Sources.layer, SourceReport.layer, Memories.layer, Overrides.layer(lock)))
+  )
 }, Effect.scoped)
 
 /** Keeps HAProxy level with these settings. Ends where the operator ends a pause: then it has to begin anew. */

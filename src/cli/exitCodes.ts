@@ -9,7 +9,7 @@ export const exitCodes = {
   unexpected: 1,
   /** ep2.conf, or the log that it names, cannot be used. */
   badConfig: 2,
-  /** The lock cannot be taken at all (that somebody else has it is waited for). */
+  /** The lock cannot be taken at all (that somebody else has it is waited for), or was lost. */
   lock: 3,
   /** HAProxy could not be brought up with the template: it goes on as it was. */
   bootstrap: 4

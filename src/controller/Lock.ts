@@ -11,7 +11,7 @@ import { createHash } from "node:crypto"
 import { access, constants, readFile, readlink, realpath, rm, stat, writeFile } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import type { DatabaseSync } from "node:sqlite"
-import { type Duration, Effect, Schedule, Schema, type Scope } from "effect"
+import { Duration, Effect, Result, Schema, type Scope } from "effect"
 
 /** The lock cannot be used at all. That another ep2 holds it is no error. */
 export class LockError extends Schema.TaggedError<LockError>()("LockError", {
@@ -42,40 +42,108 @@ export type Attempt =
 /**
  * Takes the lock until the scope ends, and waits for it as long as another ep2
  * has it, asking each `retryEvery`. Logs one line when it begins to stand by and
- * one when it takes over.
+ * one when it takes over. Fails where the lock cannot be used at the start; what
+ * befalls `lock_dir` while standing by is said and waited for.
+ *
+ * `lost` is to be run while the lock is held. It takes the lock anew when its file
+ * was removed, and fails when another ep2 has taken that first: two would go on
+ * otherwise, each with a file of its own.
  */
 export const acquire = Effect.fn("Lock.acquire")(function* (
-  options: Options & { readonly retryEvery: Duration.Input }
+  options: Options & { readonly retryEvery: Duration.Duration }
 ) {
-  const first = yield* tryAcquire(options)
-  if (first.isHeld) return
-  const holder = first.holder === undefined ? "another ep2" : `another ep2 (pid ${first.holder})`
-  yield* Effect.logInfo(`standing by: ${holder} looks after ${options.configFile}`)
-  yield* Effect.sleep(options.retryEvery)
-  yield* tryAcquire(options).pipe(
-    Effect.repeat({ schedule: Schedule.spaced(options.retryEvery), until: ({ isHeld }) => isHeld })
-  )
+  const first = yield* take(options)
+  if (first.isHeld) return { lost: keep(options, first.identity) }
+  yield* Effect.logInfo(`standing by: ${nameOf(first.holder)} looks after ${options.configFile}`)
+  const { identity } = yield* standBy(options)
   yield* Effect.logInfo(`taking over: ${options.configFile} is ours now`)
+  return { lost: keep(options, identity) }
 })
 
 /** Takes the lock until the scope ends if nobody has it, and returns at once either way. */
-export const tryAcquire: (options: Options) => Effect.Effect<Attempt, LockError, Scope.Scope> = Effect.fn(
-  "Lock.tryAcquire"
-)(function* ({ configFile, dir }: Options) {
-  const path = yield* pathOf({ configFile, dir })
-  const sqlite = yield* Effect.promise(loadSqlite)
-  const taken = yield* Effect.try({
-    try: () => openExclusively(sqlite, path),
-    catch: (cause) => unusable(path, cause)
-  }).pipe(
-    Effect.tap((database) => (database === undefined ? Effect.void : Effect.addFinalizer(() => letGo(database, path)))),
-    Effect.uninterruptible
-  )
-  if (taken === undefined) return { isHeld: false, holder: yield* Effect.promise(() => readPid(pidFileOf(path))) }
-  // Only to be read by whoever stands by: the lock holds without it.
-  yield* Effect.promise(() => writeFile(pidFileOf(path), `${process.pid}\n`).catch(() => {}))
-  return { isHeld: true }
+export const tryAcquire = (options: Options): Effect.Effect<Attempt, LockError, Scope.Scope> =>
+  Effect.map(take(options), (taken) => (taken.isHeld ? { isHeld: true } : taken))
+
+type Taken =
+  /** `identity` tells the lock file from any other one that may come to stand at its path. */
+  { readonly isHeld: true; readonly identity: string | undefined } | Extract<Attempt, { readonly isHeld: false }>
+
+const take: (options: Options) => Effect.Effect<Taken, LockError, Scope.Scope> = Effect.fn("Lock.tryAcquire")(
+  function* ({ configFile, dir }: Options) {
+    const path = yield* pathOf({ configFile, dir })
+    const sqlite = yield* Effect.promise(loadSqlite)
+    const taken = yield* Effect.try({
+      try: () => openExclusively(sqlite, path),
+      catch: (cause) => unusable(path, cause)
+    }).pipe(
+      Effect.tap((database) =>
+        database === undefined ? Effect.void : Effect.addFinalizer(() => letGo(database, path))
+      ),
+      Effect.uninterruptible
+    )
+    if (taken === undefined) return { isHeld: false, holder: yield* Effect.promise(() => readPid(pidFileOf(path))) }
+    // Only to be read by whoever stands by: the lock holds without it.
+    yield* Effect.promise(() => writeFile(pidFileOf(path), `${process.pid}\n`).catch(() => {}))
+    return { isHeld: true, identity: yield* identify(path) }
+  }
+)
+
+/** Asks for the lock until it has it. */
+const standBy = Effect.fnUntraced(function* (options: Options & { readonly retryEvery: Duration.Duration }) {
+  let said: string | undefined
+  while (true) {
+    yield* Effect.sleep(options.retryEvery)
+    const asked = yield* Effect.result(take(options))
+    if (Result.isSuccess(asked)) {
+      if (said !== undefined) yield* Effect.logInfo("the lock can be asked for again")
+      said = undefined
+      if (asked.success.isHeld) return asked.success
+    } else if (said !== asked.failure.message) {
+      said = asked.failure.message
+      yield* Effect.logWarning(`still standing by, though the lock cannot be asked for: ${said}`)
+    }
+  }
 })
+
+const keep = Effect.fn("Lock.keep")(function* (
+  options: Options & { readonly retryEvery: Duration.Duration },
+  held: string | undefined
+) {
+  let identity = held
+  let said: string | undefined
+  while (true) {
+    // Twice as often as those who stand by, so that what was removed is mostly taken again before they find out.
+    yield* Effect.sleep(Duration.times(options.retryEvery, 0.5))
+    const found = yield* pathOf(options).pipe(Effect.flatMap(identify), Effect.result)
+    if (Result.isSuccess(found) && found.success !== undefined && found.success === identity) continue
+    // What was held stays open until the scope ends: it is on nobody's path any more.
+    const again = yield* Effect.result(take(options))
+    if (Result.isFailure(again)) {
+      if (said !== again.failure.message) yield* Effect.logWarning(`the lock is not safe: ${again.failure.message}`)
+      said = again.failure.message
+    } else if (again.success.isHeld) {
+      said = undefined
+      identity = again.success.identity
+      yield* Effect.logWarning("the lock file was removed while ep2 held it, and is taken anew: leave it where it is")
+    } else {
+      return yield* new LockError({
+        path: options.dir,
+        detail: `the lock file was removed while ep2 held it, and ${nameOf(again.success.holder)} has taken it since: this one ends`
+      })
+    }
+  }
+}, Effect.scoped)
+
+const nameOf = (holder: number | undefined) => (holder === undefined ? "another ep2" : `another ep2 (pid ${holder})`)
+
+/** `undefined` where there is no file. */
+const identify = (path: string) =>
+  Effect.promise(() =>
+    stat(path).then(
+      ({ dev, ino }) => `${dev} ${ino}`,
+      () => undefined
+    )
+  )
 
 const letGo = (database: DatabaseSync, path: string) =>
   Effect.promise(() => rm(pidFileOf(path), { force: true }).catch(() => {})).pipe(

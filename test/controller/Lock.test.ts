@@ -1,15 +1,17 @@
-import { type ChildProcess, spawn } from "node:child_process"
-import { once } from "node:events"
-import { mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
-import { createInterface } from "node:readline"
+import { mkdirSync, readdirSync, unlinkSync } from "node:fs"
+import { readdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises"
+import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Schedule, Scope } from "effect"
+import { Clock, Duration, Effect, Exit, Schedule, Scope } from "effect"
 import * as Lock from "../../src/controller/Lock.ts"
+import { folders, start } from "./LockHolders.ts"
+
+const isAll = process.env.EP2_TEST_ALL === "1"
+
+/** With as many standbys as at first in each of them, or else with one less in each. */
+const rounds = isAll ? 60 : 10
 
 const retryEvery = Duration.millis(50)
-const everyMoment = Schedule.spaced("10 millis")
 
 describe("Lock", () => {
   it.live("is held by one, and the next one gets it when that one lets go", () =>
@@ -73,39 +75,103 @@ describe("Lock", () => {
   )
 
   it.live(
-    "goes from one to another of ten standbys, never to two, as each holder is killed",
+    `goes to exactly one of ten standbys, ${rounds} times, however its holder ends, also when all ask at once`,
     () =>
       Effect.gen(function* () {
         const { configFile, dir } = yield* folders
-        const first = yield* start(dir, configFile)
-        yield* first.until(/^held$/)
-        const standbys = yield* Effect.forEach(Array.from({ length: 10 }), () => start(dir, configFile), {
-          concurrency: 10
-        })
-        yield* Effect.forEach(standbys, (one) => one.until(/^standing by: another ep2 \(pid \d+\)/))
+        let holder = yield* start(dir, configFile)
+        yield* holder.until(/^held$/)
+        const another = Effect.tap(start(dir, configFile), (one) => one.until(/^standing by: another ep2 \(pid \d+\)/))
+        let waiting = yield* Effect.forEach(Array.from({ length: 10 }), () => another, { concurrency: 10 })
+        let slowestMillis = 0
 
-        let holder = first
-        let waiting = standbys
-        for (let round = 0; round < 10; round++) {
-          yield* holder.kill
-          holder = yield* Effect.raceAll(waiting.map((one) => one.until(/^held$/).pipe(Effect.as(one))))
-          waiting = waiting.filter((one) => one !== holder)
+        for (let round = 0; round < rounds; round++) {
+          const isTogether = round % 2 === 0
+          // Those that were stopped find their wait over, all at once.
+          if (isTogether) yield* Effect.forEach(waiting, (one) => one.signal("SIGSTOP"))
+          if (isTogether) yield* Effect.sleep("60 millis")
+          yield* round % 3 === 0 ? holder.leave : holder.kill
+          const ended = yield* Clock.currentTimeMillis
+          if (isTogether) yield* Effect.forEach(waiting, (one) => one.signal("SIGCONT"))
+          const next = yield* Effect.raceAll(waiting.map((one) => one.until(/^held$/).pipe(Effect.as(one))))
+          slowestMillis = Math.max(slowestMillis, (yield* Clock.currentTimeMillis) - ended)
           // Three times the interval at which they ask: a second one would have shown itself.
           yield* Effect.sleep("150 millis")
 
+          const holding = waiting.filter((one) => one.said().includes("held"))
+          assert.isTrue(holding.length === 1 && holding[0] === next, `round ${round}: ${holding.length} hold it`)
           assert.deepEqual(
-            waiting.filter((one) => one.said().includes("held")),
-            []
-          )
-        }
-        for (const one of standbys) {
-          assert.deepEqual(
-            one.said().map((line) => line.split(":")[0]),
+            next.said().map((line) => line.split(":")[0]),
             ["standing by", "taking over", "held"]
           )
+          holder = next
+          waiting = waiting.filter((one) => one !== next)
+          if (isAll) waiting = [...waiting, yield* another]
         }
+        yield* Effect.logInfo(`the slowest of ${rounds} takeovers took ${slowestMillis} ms, asking each 50 ms`)
+        assert.isBelow(slowestMillis, 50 + 1500)
       }),
-    60_000
+    isAll ? 300_000 : 60_000
+  )
+
+  it.live(
+    "is taken anew by its holder when its file, or its whole folder, was removed, so that there are never two",
+    () =>
+      Effect.gen(function* () {
+        const { configFile, dir } = yield* folders
+        const holder = yield* start(dir, configFile)
+        yield* holder.until(/^held$/)
+
+        for (const name of readdirSync(dir)) unlinkSync(join(dir, name))
+        yield* holder.until(/^the lock file was removed .* taken anew/)
+        const afterFile = yield* Lock.tryAcquire({ dir, configFile })
+        yield* Effect.promise(() => rm(dir, { recursive: true }))
+        yield* holder.until(/^the lock is not safe: .*no such folder$/)
+        mkdirSync(dir)
+        yield* Effect.sync(() => readdirSync(dir).some((name) => name.endsWith(".pid"))).pipe(
+          Effect.repeat({ until: (isThere) => isThere, schedule: Schedule.spaced("10 millis") }),
+          Effect.timeout("5 seconds")
+        )
+        const afterFolder = yield* Lock.tryAcquire({ dir, configFile })
+
+        assert.deepEqual([afterFile.isHeld, afterFolder.isHeld], [false, false])
+      })
+  )
+
+  it.live("is given up by its holder when its file was removed and another one was faster", () =>
+    Effect.gen(function* () {
+      const { configFile, dir } = yield* folders
+      const holder = yield* start(dir, configFile)
+      yield* holder.until(/^held$/)
+
+      for (const name of readdirSync(dir)) unlinkSync(join(dir, name))
+      const { isHeld } = yield* Lock.tryAcquire({ dir, configFile })
+
+      assert.isTrue(isHeld)
+      yield* holder.until(
+        new RegExp(`LockError: .*and another ep2 \\(pid ${process.pid}\\) has taken it since: this one ends`)
+      )
+    })
+  )
+
+  it.live("is waited for also while its folder is away, with one line for that", () =>
+    Effect.gen(function* () {
+      const { configFile, dir } = yield* folders
+      const holder = yield* start(dir, configFile)
+      yield* holder.until(/^held$/)
+      const standby = yield* start(dir, configFile)
+      yield* standby.until(/^standing by/)
+
+      yield* Effect.promise(() => rename(dir, `${dir}.away`))
+      yield* standby.until(/^still standing by, though .*no such folder$/)
+      yield* Effect.sleep("300 millis")
+      yield* Effect.promise(() => rename(`${dir}.away`, dir))
+      yield* standby.until(/^the lock can be asked for again$/)
+      yield* holder.kill
+      yield* standby.until(/^held$/)
+
+      assert.lengthOf(standby.said(), 5, standby.said().join("\n"))
+    })
   )
 
   it.live("prints no warning of Node's", () =>
@@ -147,48 +213,3 @@ describe("Lock", () => {
     })
   )
 })
-
-/** An empty lock folder, and a config file in another one. */
-const folders = Effect.acquireRelease(
-  Effect.promise(async () => {
-    const root = await mkdtemp(join(tmpdir(), "ep2-lock-"))
-    const [dir, configFile] = [join(root, "lock"), join(root, "haproxy.cfg")]
-    await mkdir(dir)
-    await writeFile(configFile, "")
-    return { root, dir, configFile }
-  }),
-  ({ root }) => Effect.promise(() => rm(root, { recursive: true }))
-)
-
-/** Another process that wants the lock. */
-const start = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
-  const child = yield* Effect.acquireRelease(
-    Effect.sync(() => spawn(process.execPath, [resolve(import.meta.dirname, "LockHolder.ts"), ...args])),
-    kill
-  )
-  const lines: Array<string> = []
-  let warnings = ""
-  createInterface({ input: child.stdout }).on("line", (line) => lines.push(line))
-  child.stderr.on("data", (chunk) => {
-    warnings += String(chunk)
-  })
-  return {
-    said: () => lines,
-    warned: () => warnings,
-    kill: kill(child),
-    until: (pattern: RegExp) =>
-      Effect.sync(() => lines.find((line) => pattern.test(line))).pipe(
-        Effect.repeat({ until: (line) => line !== undefined, schedule: everyMoment }),
-        Effect.timeout("20 seconds"),
-        Effect.map((line) => line!)
-      )
-  }
-})
-
-const kill = (child: ChildProcess) =>
-  Effect.promise(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const gone = once(child, "exit")
-    child.kill("SIGKILL")
-    await gone
-  })
