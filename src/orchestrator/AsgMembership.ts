@@ -12,6 +12,7 @@
  * Source: Amazon EC2 Auto Scaling user guide, "Amazon EC2 Auto Scaling instance
  * lifecycle", and `LifecycleState` of its API.
  */
+import { oneLine } from "./Fetcher.ts"
 
 /** An Auto Scaling group, as far as it matters here. */
 export interface Group {
@@ -45,7 +46,7 @@ const ignored: ReadonlySet<string> = new Set(["Pending", "Warmed", "Detached", "
 
 /** Why a member is leaving, worded to follow its name: `is in Standby`. */
 export const reasonOf = ({ health, lifecycle }: Member): string =>
-  lifecycle === "InService" ? `is ${health}` : `is in ${lifecycle}`
+  oneLine(lifecycle === "InService" ? `is ${health}` : `is in ${lifecycle}`)
 
 /** The name of a member in logs and in `plan`: `i-0abc in web-blue (eu-central-1a)`. */
 export const originOf = ({ name }: Pick<Group, "name">, { id, zone }: Member): string => `${id} in ${name} (${zone})`

@@ -31,6 +31,8 @@ export interface AwsTarget extends AwsAccess, AwsAccount.Asked {
 export interface Options {
   /** How AWS is asked: by the SDK, which is loaded only then. */
   readonly api?: ((access: AwsAccess) => Effect.Effect<AwsApi, never, Scope.Scope>) | undefined
+  /** How a host name in place of an address is looked up. The system's resolver. */
+  readonly lookup?: HostNames.Lookup | undefined
 }
 
 /** A `Fetcher` for these backends. Asking for another one is a defect. */
@@ -39,7 +41,7 @@ export const layer = (targets: ReadonlyMap<string, AwsTarget>, options: Options 
 
 /** The service behind `layer`, for where several sources are joined. Nothing is asked before the first call. */
 export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, AwsTarget>, options: Options = {}) {
-  const hostNames = yield* HostNames.make({})
+  const hostNames = yield* HostNames.make({ lookup: options.lookup })
   const follows = new Map<string, Follow>()
   for (const [, backends] of Map.groupBy(targets, ([, target]) => accountOf(target))) {
     const [, access] = backends[0]!

@@ -58,5 +58,6 @@ export const oneLine = (text: string, limit = 200): string => {
     .slice(0, limit * 4)
     .replace(/[\p{C}\p{Z}]+/gu, " ")
     .trim()
-  return clean.length > limit ? `${clean.slice(0, limit)}…` : clean
+  // Not in the middle of a character, whose half would be one that no log can write.
+  return clean.length > limit ? `${clean.slice(0, limit).replace(/\p{Cs}$/u, "")}…` : clean
 }

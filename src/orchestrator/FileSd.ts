@@ -72,7 +72,14 @@ const parseJson = (text: string): Result.Result<unknown, string> =>
 
 const parseYaml = (text: string): Result.Result<unknown, string> => {
   const lineCounter = new LineCounter()
-  const document = parseDocument(text, { lineCounter, merge: true, prettyErrors: false, logLevel: "error" })
+  const document = parseDocument(text, {
+    lineCounter,
+    merge: true,
+    prettyErrors: false,
+    logLevel: "error",
+    // A key that is a map or a list has no place here, and those in one another take minutes to write out.
+    stringKeys: true
+  })
   const [error] = document.errors
   if (error !== undefined) {
     const { col, line } = lineCounter.linePos(error.pos[0])

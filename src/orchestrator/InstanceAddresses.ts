@@ -20,6 +20,7 @@
  * EC2 API reference, "Eventual consistency".
  */
 import { Result } from "effect"
+import { oneLine } from "./Fetcher.ts"
 
 /** `ip_type`: which address of an instance is served. */
 export type IpType = "public" | "private" | "ipv6"
@@ -124,7 +125,7 @@ export const addressOf = (known: InstanceAddresses, id: string, type: IpType): R
   const lack = (reason: string, isUnknown = false) => Result.fail({ reason, isUnknown })
   const instance = known.get(id)?.instance
   if (instance === undefined) return lack("is not known to EC2 yet", true)
-  if (instance.state !== "running") return lack(`is ${instance.state}, as EC2 says`)
+  if (instance.state !== "running") return lack(`is ${oneLine(instance.state)}, as EC2 says`)
   const address = instance[type]
   return address === undefined ? lack(lacks[type]) : Result.succeed(address)
 }

@@ -130,13 +130,35 @@ export const AnyName = Schema.Union([
 export const AnyAddress = Schema.Union([
   Schema.Literals(goodAddresses),
   Schema.Literals(goodAddresses),
+  Schema.Literals(goodAddresses),
   Schema.Literals(badAddresses),
-  Schema.Literals([...knownNames.keys()]),
-  Schema.String
+  Schema.Union([Schema.Literals([...knownNames.keys()]), Schema.String])
 ])
 
 const ports: ReadonlyArray<number> = [
-  ...[80, 80, 443, 8080, 8081, 1, 9, 17, 19, 65_535, 0, -0, -1, 65_536, 70_000, 80.5, 1e21, 2 ** 53, -(2 ** 31)]
+  ...[
+    80,
+    80,
+    80,
+    443,
+    8080,
+    8080,
+    8081,
+    1,
+    9,
+    17,
+    19,
+    65_535,
+    0,
+    -0,
+    -1,
+    65_536,
+    70_000,
+    80.5,
+    1e21,
+    2 ** 53,
+    -(2 ** 31)
+  ]
 ]
 
 /** A port as a source may have it, as a number. */

@@ -49,6 +49,7 @@ describe("AsgMembership.of", () => {
 
     assert.equal(AsgMembership.reasonOf(member), "is Unhealthy")
     assert.equal(AsgMembership.reasonOf({ ...member, lifecycle: "Terminating:Wait" }), "is in Terminating:Wait")
+    assert.equal(AsgMembership.reasonOf({ ...member, lifecycle: "Odd\n\u202eState" }), "is in Odd State")
     assert.equal(AsgMembership.originOf({ name: "web-blue" }, member), "i-1 in web-blue (eu-central-1a)")
   })
 })

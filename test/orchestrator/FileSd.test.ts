@@ -100,6 +100,14 @@ describe("FileSd.decode", () => {
     assert.lengthOf(Result.getOrThrow(result).candidates, 500)
   })
 
+  it("does not write out keys that are maps of maps, which takes minutes", () => {
+    const before = performance.now()
+
+    assert.match(complaint(decode(`${"? ".repeat(300)}x`)), /^is not YAML: .*keys must be strings/)
+    assert.isBelow(performance.now() - before, 5_000)
+    assert.deepEqual(addresses(decode("- targets: [a:1]\n  labels: { 7: x, true: y }")), ["a 1"])
+  })
+
   it("does not follow aliases of aliases into the gigabytes", () => {
     const levels = Array.from({ length: 30 }, (_, i) => `  l${i + 1}: &l${i + 1} [*l${i}, *l${i}, *l${i}]`)
     const bomb = `- targets: [a:1]\n  labels:\n    l0: &l0 x\n${levels.map((line) => `  ${line}`).join("\n")}\n`
