@@ -204,8 +204,11 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     observed: ObservedState,
     names: Report.Names
   ) {
-    yield* Report.logActions(plan, observed, names)
     const failures: ReadonlyArray<Failure> = plan.actions.length === 0 ? [] : yield* haproxy.apply(plan, observed)
+    // What was refused is said as such, once; it did not happen, however often it is tried.
+    const undone = new Set(failures.map(({ action, socket }) => action ?? socket))
+    const actions = plan.actions.filter((action) => !undone.has(action) && !undone.has(action.socket))
+    yield* Report.logActions({ ...plan, actions }, observed, names)
     if (yield* growth.heed(failures)) return failures
     yield* writer.offer(yield* growth.endState(plan, observed))
     return failures
