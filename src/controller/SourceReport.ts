@@ -9,11 +9,11 @@
  *   … and for each hour after that        the same
  *   answers again                         for how long it was away
  *
- * Waiting is counted from the last good answer, or from the start of ep2 where
- * there is none yet. A line comes with the try that finds it due, and tries are at
- * most a minute or `sleep_before_next_run` apart, and what one of them takes.
+ * The silence is counted from the last good answer, or from the start of ep2 where
+ * there is none yet. Its lines come by the clock and not with the tries, which are
+ * a minute apart by then and may take as long.
  */
-import { Clock, Context, Effect, Layer } from "effect"
+import { Clock, Context, Effect, FiberMap, Layer } from "effect"
 import type { FetchError } from "../orchestrator/Fetcher.ts"
 
 /** Why an ask gave no answer. */
@@ -60,26 +60,26 @@ interface Memory {
   state: SourceState
   /** Kinds of trouble that were said in this outage. */
   readonly said: Set<string>
-  /** The `stage` that was said last. */
-  stage: number
 }
 
 const make = Effect.gen(function* () {
   const startedAtMillis = yield* Clock.currentTimeMillis
   const memories = new Map<string, Memory>()
+  /** One per source that fails. */
+  const ages = yield* FiberMap.make<string>()
 
   const memoryOf = (backend: string): Memory => {
     const memory = memories.get(backend) ?? {
       state: { answeredAtMillis: undefined, failing: undefined },
-      said: new Set(),
-      stage: 0
+      said: new Set()
     }
     memories.set(backend, memory)
     return memory
   }
 
-  const answered = Effect.fnUntraced(function* (memory: Memory, nowMillis: number) {
+  const answered = Effect.fnUntraced(function* (backend: string, memory: Memory, nowMillis: number) {
     const { answeredAtMillis, failing } = memory.state
+    yield* FiberMap.remove(ages, backend)
     memory.state = { answeredAtMillis: nowMillis, failing: undefined }
     memory.said.clear()
     if (failing === undefined) return
@@ -89,27 +89,35 @@ const make = Effect.gen(function* () {
     yield* Effect.logInfo(`the source ${again} after ${away} (${inNumber(tries)}): ${error.target}`)
   })
 
-  const failed = Effect.fnUntraced(function* (memory: Memory, nowMillis: number, { error, isTransient }: Trouble) {
+  const failed = Effect.fnUntraced(function* (backend: string, memory: Memory, { error, isTransient }: Trouble) {
     const { answeredAtMillis, failing } = memory.state
-    const tries = (failing?.tries ?? 0) + 1
-    memory.state = { answeredAtMillis, failing: { tries, error } }
-    const now = stage(nowMillis - (answeredAtMillis ?? startedAtMillis))
-    // An outage begins with the source's own words, however old its last answer was by then.
-    const isOlder = failing !== undefined && now > memory.stage
-    if (failing === undefined || isOlder) memory.stage = now
+    memory.state = { answeredAtMillis, failing: { tries: (failing?.tries ?? 0) + 1, error } }
+    yield* FiberMap.run(ages, backend, sayAge(memory), { onlyIfMissing: true })
     const kind = isTransient ? error.reason : error.message
-    const isNew = !memory.said.has(kind) && memory.said.size < maxKinds
-    if (isNew) memory.said.add(kind)
-    if (isOlder) yield* Effect.logWarning(ageLine(memory.state, startedAtMillis, nowMillis))
-    else if (isNew) yield* Effect.logWarning(firstLine(memory.state, error))
-    else yield* Effect.logDebug(error.message)
+    if (memory.said.has(kind) || memory.said.size >= maxKinds) return yield* Effect.logDebug(error.message)
+    memory.said.add(kind)
+    yield* Effect.logWarning(firstLine(memory.state, error))
+  })
+
+  const sayAge = Effect.fnUntraced(function* (memory: Memory) {
+    const sinceMillis = memory.state.answeredAtMillis ?? startedAtMillis
+    const silence = Effect.map(Clock.currentTimeMillis, (nowMillis) => nowMillis - sinceMillis)
+    let silentMillis = yield* silence
+    let dueMillis = nextDueMillis(silentMillis)
+    while (true) {
+      yield* Effect.sleep(dueMillis - silentMillis)
+      silentMillis = yield* silence
+      yield* Effect.logWarning(ageLine(memory.state, sinceMillis, silentMillis))
+      // A timer may be a millisecond early, and much too late on a machine that slept.
+      dueMillis = nextDueMillis(Math.max(dueMillis, silentMillis))
+    }
   })
 
   return SourceReport.of({
     heard: Effect.fnUntraced(function* (backend: string, trouble: Trouble | undefined) {
       const nowMillis = yield* Clock.currentTimeMillis
       const memory = memoryOf(backend)
-      yield* trouble === undefined ? answered(memory, nowMillis) : failed(memory, nowMillis, trouble)
+      yield* trouble === undefined ? answered(backend, memory, nowMillis) : failed(backend, memory, trouble)
     }),
     state: (backend) => Effect.sync(() => memoryOf(backend).state)
   })
@@ -118,10 +126,9 @@ const make = Effect.gen(function* () {
 const firstLine = ({ answeredAtMillis }: SourceState, { message }: FetchError): string =>
   answeredAtMillis === undefined ? `waiting for the source: ${message}` : message
 
-const ageLine = ({ answeredAtMillis, failing }: SourceState, startedAtMillis: number, nowMillis: number): string => {
-  const sinceMillis = answeredAtMillis ?? startedAtMillis
+const ageLine = ({ answeredAtMillis, failing }: SourceState, sinceMillis: number, silentMillis: number): string => {
   const since = new Date(sinceMillis).toISOString().replace(/\.\d+Z$/, "Z")
-  const silent = `the source has not answered for ${inWords(nowMillis - sinceMillis)}`
+  const silent = `the source has not answered for ${inWords(silentMillis)}`
   const tries = inNumber(failing?.tries ?? 0)
   const message = failing?.error.message ?? ""
   return answeredAtMillis === undefined
@@ -132,13 +139,13 @@ const ageLine = ({ answeredAtMillis, failing }: SourceState, startedAtMillis: nu
 const minute = 60_000
 
 /**
- * How many times a silence of this length is to have been said: at 1, 2, 4, … and
- * 64 minutes, and each hour after that.
+ * How long a silence has lasted when it is to be said next: the first of 1, 2, 4, …
+ * and 64 minutes, and each hour after that, that is still to come.
  */
-export const stage = (silentMillis: number): number => {
-  const minutes = Math.floor(silentMillis / minute)
-  if (minutes < 64) return 32 - Math.clz32(Math.max(0, minutes))
-  return 7 + Math.floor((minutes - 64) / 60)
+export const nextDueMillis = (silentMillis: number): number => {
+  let due = minute
+  while (due <= silentMillis) due = Math.min(due * 2, due + 60 * minute)
+  return due
 }
 
 const inNumber = (tries: number): string => (tries === 1 ? "1 try" : `${tries} tries`)

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
-import { inWords, SourceReport, stage } from "../../src/controller/SourceReport.ts"
+import { inWords, nextDueMillis, SourceReport } from "../../src/controller/SourceReport.ts"
 import { FetchError } from "../../src/orchestrator/Fetcher.ts"
 
 const slow = (words: string) => ({
@@ -68,18 +68,18 @@ describe("SourceReport.heard", () => {
 
         const since = "since 1970-01-01T00:10:00Z"
         const line = (at: number, age: string, tries: number) =>
-          `${at} Warn the source has not answered for ${age} (${since}, ${tries} tries): HAProxy serves its answer of then; Consul: no answer in 10 s`
+          `${at} Warn the source has not answered for ${age} (${since}, ${tries} ${tries === 1 ? "try" : "tries"}): HAProxy serves its answer of then; Consul: no answer in 10 s`
         assert.deepStrictEqual(lines, [
           "10 Warn Consul: no answer in 10 s",
-          line(11, "1 min", 2),
-          line(12, "2 min", 4),
-          line(14, "4 min", 8),
-          line(18, "8 min", 16),
-          line(26, "16 min", 32),
-          line(42, "32 min", 64),
-          line(74, "1 h 4 min", 128),
-          line(134, "2 h 4 min", 248),
-          line(194, "3 h 4 min", 368),
+          line(11, "1 min", 1),
+          line(12, "2 min", 3),
+          line(14, "4 min", 7),
+          line(18, "8 min", 15),
+          line(26, "16 min", 31),
+          line(42, "32 min", 63),
+          line(74, "1 h 4 min", 127),
+          line(134, "2 h 4 min", 247),
+          line(194, "3 h 4 min", 367),
           "210 Info the source answers again after 3 h 20 min (400 tries): Consul"
         ])
       })
@@ -94,8 +94,8 @@ describe("SourceReport.heard", () => {
 
       assert.deepStrictEqual(lines, [
         "0 Warn waiting for the source: Consul: no answer in 10 s",
-        "1 Warn the source has not answered for 1 min, and not once since ep2 started (1970-01-01T00:00:00Z, 2 tries): HAProxy is left as it is; Consul: no answer in 10 s",
-        "2 Warn the source has not answered for 2 min, and not once since ep2 started (1970-01-01T00:00:00Z, 4 tries): HAProxy is left as it is; Consul: no answer in 10 s",
+        "1 Warn the source has not answered for 1 min, and not once since ep2 started (1970-01-01T00:00:00Z, 1 try): HAProxy is left as it is; Consul: no answer in 10 s",
+        "2 Warn the source has not answered for 2 min, and not once since ep2 started (1970-01-01T00:00:00Z, 3 tries): HAProxy is left as it is; Consul: no answer in 10 s",
         "2 Info the source answers after 2 min (4 tries): Consul"
       ])
     })
@@ -138,7 +138,7 @@ describe("SourceReport.heard", () => {
       assert.deepStrictEqual(lines.slice(-3), [
         "1 Info the source answers again after 1 min (2 tries): Consul",
         "1 Warn Consul: no answer in 10 s",
-        "2 Warn the source has not answered for 1 min (since 1970-01-01T00:01:00Z, 2 tries): HAProxy serves its answer of then; Consul: no answer in 10 s"
+        "2 Warn the source has not answered for 1 min (since 1970-01-01T00:01:00Z, 1 try): HAProxy serves its answer of then; Consul: no answer in 10 s"
       ])
     })
   )
@@ -151,13 +151,36 @@ describe("SourceReport.heard", () => {
 
       yield* fails()
       yield* fails()
-      yield* TestClock.adjust("6 minutes")
-      yield* fails()
+      yield* TestClock.adjust("15 minutes")
 
       assert.lengthOf(lines, 2)
       assert.strictEqual(lines[0], "10 Warn Consul: no answer in 10 s")
-      assert.match(lines[1]!, /^16 Warn the source has not answered for 16 min \(since 1970-01-01T00:00:00Z, 3 tries\)/)
+      assert.match(lines[1]!, /^16 Warn the source has not answered for 16 min \(since 1970-01-01T00:00:00Z, 2 tries\)/)
     })
+  )
+
+  it.effect(
+    "says the age by the clock, also while a try takes its time, and not any more once there is an answer",
+    () =>
+      Effect.gen(function* () {
+        const { answers, fails, lines } = yield* make
+        yield* answers
+        yield* fails()
+
+        yield* TestClock.adjust("2 minutes")
+        yield* answers
+        yield* TestClock.adjust("10 hours")
+
+        assert.deepStrictEqual(
+          lines.map((line) => line.slice(0, 45)),
+          [
+            "0 Warn Consul: no answer in 10 s",
+            "1 Warn the source has not answered for 1 min ",
+            "2 Warn the source has not answered for 2 min ",
+            "2 Info the source answers again after 2 min ("
+          ]
+        )
+      })
   )
 })
 
@@ -182,14 +205,17 @@ describe("SourceReport.state", () => {
   )
 })
 
-describe("stage", () => {
-  it("grows at 1, 2, 4, … and 64 minutes, and with each hour after that", () => {
-    const minutes = Array.from({ length: 250 }, (_, at) => at)
+describe("nextDueMillis", () => {
+  it("is at 1, 2, 4, … and 64 minutes, and at each hour after that", () => {
+    const due = [nextDueMillis(0)]
 
-    const grows = minutes.filter((at) => stage(at * minute) > stage(at * minute - 1))
+    while (due.length < 10) due.push(nextDueMillis(due.at(-1)!))
 
-    assert.deepStrictEqual(grows, [1, 2, 4, 8, 16, 32, 64, 124, 184, 244])
-    assert.strictEqual(stage(-5 * minute), 0)
+    assert.deepStrictEqual(
+      due.map((millis) => millis / minute),
+      [1, 2, 4, 8, 16, 32, 64, 124, 184, 244]
+    )
+    assert.deepStrictEqual([-5 * minute, minute - 1, 100 * minute].map(nextDueMillis), [minute, minute, 124 * minute])
   })
 })
 
