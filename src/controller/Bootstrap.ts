@@ -31,9 +31,11 @@ import { ConfigWriter } from "./ConfigWriter.ts"
 import { troubleOf } from "./Controller.ts"
 import { Memories } from "./Memories.ts"
 import { Overrides } from "./Overrides.ts"
+import * as Progress from "./Progress.ts"
 import { type BackendOptions, Reconciler } from "./Reconciler.ts"
 import * as Report from "./Report.ts"
 import { SourceReport } from "./SourceReport.ts"
+import * as Status from "./Status.ts"
 
 /** What keeps ep2 from starting its loop. A HAProxy that runs goes on as it is. */
 export type BootstrapError = RenderError | ReloadError
@@ -46,12 +48,17 @@ const fetchRetries = Schedule.min([Schedule.exponential("500 millis"), Schedule.
   Schedule.jittered
 )
 
+/** No wait of `fetchRetries` is longer: jitter adds a fifth at most. */
+const longestRetry = Duration.seconds(72)
+
 /** Brings HAProxy to where the loop takes over. */
 export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray<BackendOptions>) {
   const file = yield* ConfigFile
   const reloader = yield* Reloader
   const { isPaused } = yield* Overrides
+  const beat = yield* Progress.register("the bootstrap")
 
+  yield* beat(Duration.zero)
   const onDisk = (yield* file.read) ?? ""
   const hasServers = backends.some(({ name }) => endpointsIn(onDisk, name).length > 0)
   if (yield* isPaused) {
@@ -69,11 +76,13 @@ export const run = Effect.fn("Bootstrap.run")(function* (backends: ReadonlyArray
       return yield* bringUp(backends, answers, onDisk)
     }
     if (isRunning) yield* Effect.logInfo("HAProxy is left as it is until a source answers")
+    yield* beat(Duration.infinity)
     const [name, answer] = yield* anyAnswer(backends)
+    yield* beat(Duration.zero)
     answers.set(name, answer)
   }
   yield* bringUp(backends, answers, onDisk)
-})
+}, Effect.scoped)
 
 /** Starts or reloads HAProxy, unless it runs what is rendered. Of a backend without an answer nothing is changed. */
 const bringUp = Effect.fnUntraced(function* (
@@ -141,12 +150,15 @@ const firstAnswers = Effect.fnUntraced(function* (backends: ReadonlyArray<Backen
 const anyAnswer = (backends: ReadonlyArray<BackendOptions>) =>
   Effect.raceAll(
     backends.map((options) =>
-      ask(options).pipe(
-        Effect.retry(fetchRetries),
-        // The schedule has no end.
-        Effect.orDie,
-        Effect.map((answer) => [options.name, answer] as const)
-      )
+      Effect.gen(function* () {
+        const beat = yield* Progress.register(`the first answer for ${options.name}`)
+        const answer = yield* Effect.andThen(beat(longestRetry), ask(options)).pipe(
+          Effect.retry(fetchRetries),
+          // The schedule has no end.
+          Effect.orDie
+        )
+        return [options.name, answer] as const
+      }).pipe(Effect.scoped)
     )
   )
 
@@ -155,8 +167,12 @@ const ask = Effect.fnUntraced(
     const fetcher = yield* Fetcher
     const report = yield* SourceReport
     const { remember } = yield* Reconciler
-    const answer = yield* fetcher.fetch(name).pipe(Effect.tapError((error) => report.heard(name, troubleOf(error))))
+    const answer = yield* fetcher.fetch(name).pipe(
+      Effect.tapError((error) => report.heard(name, troubleOf(error))),
+      Effect.tapError((error) => Status.source(name, error.message))
+    )
     yield* report.heard(name, undefined)
+    yield* Status.source(name, undefined)
     yield* remember(answer)
     yield* Effect.logInfo(`the source names ${answer.wanted.length} endpoints`)
     return answer

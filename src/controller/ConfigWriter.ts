@@ -9,6 +9,7 @@ import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
 import type { BackendServers } from "../haproxy/ServerRegion.ts"
 import { type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import * as Progress from "./Progress.ts"
 import * as Report from "./Report.ts"
 
 export class ConfigWriter extends Context.Service<
@@ -213,7 +214,11 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const isPaused = options.isPaused ?? Effect.succeed(false)
 
-  const attempt = Effect.fnUntraced(function* ({ onLoaded, refresh }: Parameters<ConfigWriter["Service"]["run"]>[0]) {
+  const attempt = Effect.fnUntraced(function* (
+    { onLoaded, refresh }: Parameters<ConfigWriter["Service"]["run"]>[0],
+    beat: Progress.Beat
+  ) {
+    yield* beat(Duration.zero)
     // Whoever ends the pause wakes the writer.
     if (yield* isPaused) return true
     const isOver = () => "the config file is level with the runtime again"
@@ -226,7 +231,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
     }
     if ((yield* wantedLoad) !== undefined) {
       // What comes during the wait is loaded along, and what is no longer needed is not loaded at all.
+      // As long as the operator's `reload_interval`, whatever that is.
+      yield* beat(Duration.infinity)
       yield* reloader.turn
+      yield* beat(Duration.zero)
       yield* refresh
     }
     const wanted = yield* wantedLoad
@@ -244,18 +252,21 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const run: ConfigWriter["Service"]["run"] = (calls) =>
     Effect.gen(function* () {
+      const beat = yield* Progress.register("the writer of the config file")
+      yield* beat(Duration.infinity)
       yield* Queue.take(wake)
       for (let more = 0; more < mostSettles; more++) {
         if (Option.isNone(yield* Effect.timeoutOption(Queue.take(wake), settle))) break
       }
       let pause = options.retryEvery
-      while (!(yield* attempt(calls))) {
+      while (!(yield* attempt(calls, beat))) {
+        yield* beat(Duration.sum(leastRetry, pause))
         // Something new may be what helps.
         yield* Effect.sleep(Duration.min(leastRetry, pause))
         yield* Effect.timeoutOption(Queue.take(wake), pause)
         pause = Duration.min(Duration.times(pause, 2), longestRetry)
       }
-    }).pipe(Effect.forever)
+    }).pipe(Effect.scoped, Effect.forever)
 
   // What was offered and not yet written is not lost by a stop, unless HAProxy refused to load it.
   const writeLast = write.pipe(

@@ -11,9 +11,11 @@ import { Clock, Duration, Effect, Match, Pull, Queue, Result, Schedule } from "e
 import { type FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
 import { Overrides } from "./Overrides.ts"
+import * as Progress from "./Progress.ts"
 import { type Outcome, type PassError, Reconciler } from "./Reconciler.ts"
 import * as Report from "./Report.ts"
 import { SourceReport } from "./SourceReport.ts"
+import * as Status from "./Status.ts"
 import * as Supervisor from "./Supervisor.ts"
 
 /**
@@ -51,6 +53,9 @@ const maxFollowUps = 8
  * that a fleet of ep2 does not retry in step. Each wait is cut short by a wake.
  */
 const backoff = Schedule.min([Schedule.exponential("250 millis"), Schedule.spaced("1 minute")]).pipe(Schedule.jittered)
+
+/** No wait of `backoff` is longer: jitter adds a fifth at most. */
+const longestBackoff = Duration.seconds(72)
 
 /**
  * Keeps every backend level until interrupted, or until the operator ends a pause:
@@ -104,8 +109,10 @@ const makePasses = Effect.fnUntraced(function* ({ interval, name }: BackendOptio
   const standing = yield* Report.makeStanding
   const idle = Duration.sum(interval, answerSlack)
   const retries = yield* makeBackoff
+  const beat = yield* Progress.register(`the passes of ${name}`)
   let followUps = 0
   while (true) {
+    yield* beat(Duration.max(idle, longestBackoff))
     const outcome = yield* reconciler.pass(name)
     yield* standing.say(errorFacts(outcome.errors), over)
     followUps = outcome.hasActed && outcome.errors.length === 0 ? followUps + 1 : 0
@@ -122,7 +129,7 @@ const makePasses = Effect.fnUntraced(function* ({ interval, name }: BackendOptio
     if (outcome.errors.length > 0) yield* Effect.sleep(leastPause)
     yield* Queue.take(wake).pipe(Effect.timeoutOption(pause))
   }
-})
+}, Effect.scoped)
 
 /** Asks the source, for ever, and wakes the passes after each of its answers. */
 const followSource = Effect.fnUntraced(function* ({ interval, name }: BackendOptions, wake: Queue.Queue<void>) {
@@ -137,9 +144,12 @@ const followSource = Effect.fnUntraced(function* ({ interval, name }: BackendOpt
     Effect.retry(Schedule.spaced(interval)),
     Effect.orDie
   )
+  const beat = yield* Progress.register(`the source of ${name}`)
   while (true) {
+    yield* beat(Duration.max(interval, longestBackoff))
     const fetched = yield* Effect.result(reconciler.fetch(name))
     yield* report.heard(name, Result.isFailure(fetched) ? troubleOf(fetched.failure) : undefined)
+    yield* Status.source(name, Result.isFailure(fetched) ? fetched.failure.message : undefined)
     yield* Queue.offer(wake, undefined)
     let wait = interval
     if (Result.isFailure(fetched) && isTransient(fetched.failure)) wait = yield* retries.next
@@ -147,7 +157,7 @@ const followSource = Effect.fnUntraced(function* ({ interval, name }: BackendOpt
     if (Result.isFailure(fetched)) yield* Effect.sleep(leastPause)
     yield* Effect.timeoutOption(change, wait)
   }
-})
+}, Effect.scoped)
 
 /** What `SourceReport` is told of a source that gave no answer. */
 export const troubleOf = (error: FetchError) => ({ error, isTransient: isTransient(error) })

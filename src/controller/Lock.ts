@@ -11,7 +11,9 @@ import { createHash } from "node:crypto"
 import { access, constants, readFile, readlink, realpath, rm, stat, writeFile } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import type { DatabaseSync } from "node:sqlite"
-import { Duration, Effect, Result, Schema, type Scope } from "effect"
+import { Duration, Effect, Result, Schema, Scope } from "effect"
+import * as Progress from "./Progress.ts"
+import * as Status from "./Status.ts"
 
 /** The lock cannot be used at all. That another ep2 holds it is no error. */
 export class LockError extends Schema.TaggedError<LockError>()("LockError", {
@@ -54,11 +56,14 @@ export const acquire = Effect.fn("Lock.acquire")(function* (
 ) {
   const first = yield* take(options)
   if (first.isHeld) return { lost: keep(options, first.identity) }
-  yield* Effect.logInfo(`standing by: ${nameOf(first.holder)} looks after ${options.configFile}`)
-  const { identity } = yield* standBy(options)
+  yield* Effect.logInfo(`standing by: ${whoLooksAfter(options.configFile, first.holder)}`)
+  const { identity } = yield* standBy(options, first.holder)
   yield* Effect.logInfo(`taking over: ${options.configFile} is ours now`)
   return { lost: keep(options, identity) }
 })
+
+const whoLooksAfter = (configFile: string, holder: number | undefined): string =>
+  `${nameOf(holder)} looks after ${configFile}`
 
 /** Takes the lock until the scope ends if nobody has it, and returns at once either way. */
 export const tryAcquire = (options: Options): Effect.Effect<Attempt, LockError, Scope.Scope> =>
@@ -88,30 +93,43 @@ const take: (options: Options) => Effect.Effect<Taken, LockError, Scope.Scope> =
   }
 )
 
-/** Asks for the lock until it has it. */
-const standBy = Effect.fnUntraced(function* (options: Options & { readonly retryEvery: Duration.Duration }) {
-  let said: string | undefined
-  while (true) {
-    yield* Effect.sleep(options.retryEvery)
-    const asked = yield* Effect.result(take(options))
-    if (Result.isSuccess(asked)) {
-      if (said !== undefined) yield* Effect.logInfo("the lock can be asked for again")
-      said = undefined
-      if (asked.success.isHeld) return asked.success
-    } else if (said !== asked.failure.message) {
-      said = asked.failure.message
-      yield* Effect.logWarning(`still standing by, though the lock cannot be asked for: ${said}`)
-    }
-  }
-})
+/** Asks for the lock until it has it. Watched (`Progress`) until then, while the lock is held on. */
+const standBy = (options: Options & { readonly retryEvery: Duration.Duration }, first: number | undefined) =>
+  Effect.scopedWith(
+    Effect.fnUntraced(function* (watched) {
+      const beat = yield* Progress.register("the wait for the lock").pipe(Scope.provide(watched))
+      let holder = first
+      let said: string | undefined
+      while (true) {
+        yield* Status.standBy(whoLooksAfter(options.configFile, holder))
+        yield* beat(options.retryEvery)
+        yield* Effect.sleep(options.retryEvery)
+        const asked = yield* Effect.result(take(options))
+        if (Result.isSuccess(asked)) {
+          if (said !== undefined) yield* Effect.logInfo("the lock can be asked for again")
+          said = undefined
+          if (asked.success.isHeld) {
+            yield* Status.standBy(undefined)
+            return asked.success
+          }
+          holder = asked.success.holder
+        } else if (said !== asked.failure.message) {
+          said = asked.failure.message
+          yield* Effect.logWarning(`still standing by, though the lock cannot be asked for: ${said}`)
+        }
+      }
+    })
+  )
 
 const keep = Effect.fn("Lock.keep")(function* (
   options: Options & { readonly retryEvery: Duration.Duration },
   held: string | undefined
 ) {
+  const beat = yield* Progress.register("the watch over the lock")
   let identity = held
   let said: string | undefined
   while (true) {
+    yield* beat(options.retryEvery)
     // Twice as often as those who stand by, so that what was removed is mostly taken again before they find out.
     yield* Effect.sleep(Duration.times(options.retryEvery, 0.5))
     const found = yield* pathOf(options).pipe(Effect.flatMap(identify), Effect.result)

@@ -11,6 +11,7 @@
 import { readFile, rename, rm, writeFile } from "node:fs/promises"
 import { Context, Duration, Effect, Layer, Queue, Ref, Schedule, Schema } from "effect"
 import * as Lock from "./Lock.ts"
+import * as Status from "./Status.ts"
 
 /** A file of these cannot be written or removed. */
 export class OverrideError extends Schema.TaggedError<OverrideError>()("OverrideError", {
@@ -54,6 +55,7 @@ const make = Effect.fnUntraced(function* (options: Lock.Options) {
   const look = Effect.gen(function* () {
     const text = yield* readOrNone(files.paused)
     const before = yield* Ref.getAndSet(paused, text)
+    yield* Status.pause(text !== undefined)
     if (text !== undefined && before === undefined) {
       yield* Effect.logWarning(`paused (${text.trim()}): nothing is changed until \`ep2 resume\``)
       yield* Queue.offer(changes, "paused")

@@ -23,6 +23,7 @@ import * as Growth from "./Growth.ts"
 import { Memories, type Memory } from "./Memories.ts"
 import { Overrides } from "./Overrides.ts"
 import * as Report from "./Report.ts"
+import * as Status from "./Status.ts"
 
 /** What can go wrong in a pass. */
 export type PassError = SocketError | CommandRejected
@@ -131,6 +132,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     }
     const nowMillis = yield* Clock.currentTimeMillis
     const { desired, held } = yield* judge(state, answer, observed, nowMillis)
+    yield* Status.pass(desired, observed)
     const way = yield* growth.way(observed)
     const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis, growth: way.growth })
     yield* standing.say(

@@ -4,6 +4,7 @@
  */
 import { Duration, Effect, Result, Schedule } from "effect"
 import { Haproxy } from "../haproxy/Haproxy.ts"
+import * as Progress from "./Progress.ts"
 
 /** How often each process is looked at. */
 const lookEvery = Duration.seconds(1)
@@ -19,7 +20,9 @@ export const watch = Effect.fn("Supervisor.watch")(function* (onChange: (socket:
   const watchOne = Effect.fnUntraced(function* (socket: string) {
     // "unknown" is the first look: what is there then is what the bootstrap left.
     let last: number | "silent" | "unknown" = "unknown"
+    const beat = yield* Progress.register(`the look at ${socket}`)
     const look = Effect.gen(function* () {
+      yield* beat(lookEvery)
       const seen = yield* Effect.result(haproxy.identify(socket))
       const now = Result.isSuccess(seen) ? seen.success.pid : "silent"
       const before = last
@@ -33,7 +36,7 @@ export const watch = Effect.fn("Supervisor.watch")(function* (onChange: (socket:
       yield* onChange(socket)
     })
     yield* look.pipe(Effect.annotateLogs({ socket }), Effect.repeat(Schedule.spaced(lookEvery)))
-  })
+  }, Effect.scoped)
 
   return yield* Effect.forEach(haproxy.sockets, watchOne, { concurrency: "unbounded", discard: true }).pipe(
     Effect.andThen(Effect.never)

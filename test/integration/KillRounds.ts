@@ -164,7 +164,8 @@ const isKilled = Effect.fnUntraced(function* (stage: Stage) {
     const isQuiet = yield* isSettled(stage).pipe(Effect.catchCause(() => Effect.succeed(false)))
     since = isQuiet ? (since ?? now) : undefined
     if (since !== undefined && now - since > quietMillis) return false
-    if (now - began > Duration.toMillis(longest)) return yield* Effect.die(new Error(`neither killed nor done:\n${logOf(stage)}`))
+    if (now - began > Duration.toMillis(longest))
+      return yield* Effect.die(new Error(`neither killed nor done:\n${logOf(stage)}`))
   }
   return true
 }, Effect.scoped)
