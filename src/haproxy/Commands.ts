@@ -1,6 +1,6 @@
 /**
- * Runs other programs: `haproxy` and `systemctl`. No shell is involved, and what
- * runs sees none of ep2's secrets.
+ * Runs other programs: `haproxy`, `systemctl` and `systemd-notify`. No shell is
+ * involved, and what runs sees none of ep2's secrets.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
@@ -41,16 +41,18 @@ export class Commands extends Context.Service<
      * here: its meaning is the caller's.
      *
      * A daemon that the program leaves behind lives on, whatever becomes of
-     * ep2. The program itself is ended by `timeout` and by interruption.
+     * ep2. The program itself is ended by `timeout` and by interruption. It
+     * sees little of ep2's environment, and what `environment` adds.
      */
     readonly run: (
       program: string,
       args: ReadonlyArray<string>,
-      timeout: Duration.Duration
+      timeout: Duration.Duration,
+      environment?: Readonly<Record<string, string>>
     ) => Effect.Effect<Ended, CommandError>
   }
 >()("ep2/haproxy/Commands") {
-  static readonly layer = Layer.succeed(Commands, { run: (program, args, timeout) => run(program, args, timeout) })
+  static readonly layer = Layer.succeed(Commands, { run: (...given) => run(...given) })
 }
 
 const outputLimit = 64 * 1024
@@ -61,7 +63,7 @@ const termGrace = Duration.seconds(2)
 /** How long output may still come after the end of the program: a daemon that it left may hold the pipe. */
 const drainMillis = 250
 
-const run = (program: string, args: ReadonlyArray<string>, timeout: Duration.Duration) =>
+const run: Commands["Service"]["run"] = (program, args, timeout, environment = {}) =>
   Effect.callback<Ended, CommandError>((resume) => {
     const chunks: Array<Buffer> = []
     let length = 0
@@ -71,7 +73,8 @@ const run = (program: string, args: ReadonlyArray<string>, timeout: Duration.Dur
 
     // In a session of its own, so that Ctrl-C at ep2's terminal does not reach a
     // HAProxy that is just starting. Nothing ever signals that session as a whole.
-    const child = spawn(program, args, { env: cleanEnvironment(), stdio: ["ignore", "pipe", "pipe"], detached: true })
+    const env = { ...cleanEnvironment(), ...environment }
+    const child = spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"], detached: true })
     for (const stream of [child.stdout, child.stderr]) {
       stream.on("data", (chunk: Buffer) => {
         if (length < outputLimit) chunks.push(chunk)
