@@ -15,11 +15,13 @@ import * as Lock from "../controller/Lock.ts"
 import { Memories } from "../controller/Memories.ts"
 import { Overrides } from "../controller/Overrides.ts"
 import { SourceReport } from "../controller/SourceReport.ts"
+import * as Status from "../controller/Status.ts"
 import * as TemplateRenderer from "../haproxy/TemplateRenderer.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as Live from "./Live.ts"
 import type * as Log from "./Log.ts"
 import { Sources } from "./Sources.ts"
+import { SystemdNotify } from "./SystemdNotify.ts"
 
 /** What is in force. */
 interface Current {
@@ -30,6 +32,7 @@ interface Current {
 
 /** Runs until it is interrupted. Fails where the lock cannot be taken, or HAProxy cannot be brought up at the start. */
 export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Settings, log: Log.Log) {
+  const systemd = yield* SystemdNotify
   const hangups = yield* makeHangups
   const lock = { dir: settings.lock.dir, configFile: settings.haproxy.configFile }
   let current: Current = { settings, template: undefined }
@@ -38,8 +41,12 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
   const awaitNext = Effect.gen(function* () {
     while (true) {
       yield* Queue.take(hangups)
-      // Whoever comes next reads it, where something else came first.
-      const next = yield* reread(current, log).pipe(Effect.onInterrupt(() => Queue.offer(hangups, undefined)))
+      // Whoever comes next reads it, where something else came first. Ready again once it is known what is in force,
+      // since a source that is out may hold up what comes of it.
+      const next = yield* Effect.andThen(systemd.reloading, reread(current, log)).pipe(
+        Effect.onInterrupt(() => Queue.offer(hangups, undefined)),
+        Effect.ensuring(systemd.ready)
+      )
       if (next !== undefined) return next
     }
   })
@@ -90,6 +97,7 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
 /** Keeps HAProxy level with these settings. Ends where the operator ends a pause: then it has to begin anew. */
 const follow = Effect.fnUntraced(function* (settings: Settings.Settings, template: string) {
   const backends = Live.backendsOf(settings)
+  yield* Status.follow(backends.map(({ name }) => name))
   yield* Effect.gen(function* () {
     yield* Bootstrap.run(backends)
     yield* Effect.logInfo(`following the source of ${backends.map(({ name }) => name).join(", ")}`)

@@ -3,14 +3,18 @@
  * and keeps it there until a signal.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Cause, Console, Effect } from "effect"
+import { Cause, Console, Effect, Layer, Stream } from "effect"
 import { Command } from "effect/cli"
+import * as Progress from "../controller/Progress.ts"
+import * as Status from "../controller/Status.ts"
+import { Commands } from "../haproxy/Commands.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as ConfFlag from "./ConfFlag.ts"
 import * as Daemon from "./Daemon.ts"
 import { exitCodes } from "./exitCodes.ts"
 import * as Log from "./Log.ts"
 import { Stop } from "./Stop.ts"
+import { SystemdNotify } from "./SystemdNotify.ts"
 import { version } from "./version.ts"
 
 const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
@@ -21,16 +25,53 @@ export const run = Effect.fn("Start.run")(function* (conf: string) {
   const { log, settings, warnings } = yield* prepare(conf).pipe(
     Effect.tapError((stop) => sayOnStandardError(stop.message))
   )
-  return yield* daemon(settings, warnings, log).pipe(
+  return yield* supervised(daemon(settings, warnings, log)).pipe(
     Effect.onInterrupt(() => Effect.logInfo("stopped; HAProxy goes on serving")),
     Effect.tapCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.void
       const why = words(cause)
       return Effect.andThen(Effect.logFatal(why), settings.log.file === "-" ? Effect.void : sayOnStandardError(why))
     }),
-    Effect.provide(log.layer)
+    Effect.provide(Layer.provideMerge(supervision, log.layer))
   )
 }, Effect.scoped)
+
+/** What tells systemd how ep2 is, and what it is told. */
+const supervision = Layer.mergeAll(
+  Progress.layer,
+  Status.layer,
+  SystemdNotify.layer(process.env).pipe(Layer.provide(Commands.layer))
+)
+
+/** The line of `systemctl status` changes no more often than this. */
+const statusEvery = "1 second"
+
+/**
+ * Runs the daemon with systemd looking on. READY is said at once, and neither after
+ * the first answer nor once the lock is ours: systemd would end an ep2 that does
+ * what it is for while it stands by or its source is out.
+ */
+const supervised = Effect.fnUntraced(function* <A, E, R>(body: Effect.Effect<A, E, R>) {
+  const systemd = yield* SystemdNotify
+  const { changes } = yield* Status.Status
+  const { overdue } = yield* Progress.Progress
+  yield* systemd.ready
+  // What comes within the pause is said once, as it is then.
+  const tellStatus = changes.pipe(
+    Stream.runForEach((line) => Effect.andThen(systemd.status(line), Effect.sleep(statusEvery)))
+  )
+  const besides = [
+    tellStatus,
+    systemd.feedWatchdog(overdue),
+    // Interrupted together with the body, so that it is said while the step in hand ends.
+    Effect.onInterrupt(Effect.never, () => systemd.stopping)
+  ]
+  const toldForEver = Effect.all(besides, { concurrency: "unbounded" }).pipe(
+    Effect.catchDefect((defect) => Effect.logError("systemd is told nothing any more", defect)),
+    Effect.andThen(Effect.never)
+  )
+  return yield* Effect.raceFirst(body, toldForEver)
+})
 
 const sayOnStandardError = (why: string) => Console.error(`ep2: ${why}`)
 

@@ -11,6 +11,7 @@ import * as Lock from "../../src/controller/Lock.ts"
 import { Overrides } from "../../src/controller/Overrides.ts"
 import * as Progress from "../../src/controller/Progress.ts"
 import { type Outcome, Reconciler } from "../../src/controller/Reconciler.ts"
+import { SourceReport } from "../../src/controller/SourceReport.ts"
 import * as Plan from "../../src/domain/Plan.ts"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import { SocketError } from "../../src/haproxy/HaproxySocket.ts"
@@ -37,6 +38,7 @@ const makeLoop = Effect.fnUntraced(function* (edges: {
     Layer.mock(Fetcher, { awaitChange: () => Effect.never }),
     Layer.mock(ConfigWriter, { run: () => Effect.never }),
     Layer.mock(Overrides, { awaitChange: Effect.never }),
+    SourceReport.layer,
     Layer.mock(Haproxy, {
       sockets: ["/s"],
       identify: () => edges.identify ?? Effect.succeed({ socket: "/s", pid: 1, mark: undefined })
@@ -110,7 +112,7 @@ describe("the loops, watched", () => {
             return (rest) => Effect.sync(() => events.push(`rests ${Duration.toMillis(rest)}`))
           })
       }
-      const options = { dir, configFile: join(dir, "haproxy.cfg"), retryEvery: "50 millis" } as const
+      const options = { dir, configFile: join(dir, "haproxy.cfg"), retryEvery: Duration.millis(50) }
       const holder = yield* Scope.make()
       yield* Lock.acquire(options).pipe(Scope.provide(holder))
 
