@@ -83,7 +83,8 @@ const parseYaml = (text: string): Result.Result<unknown, string> => {
   const [error] = document.errors
   if (error !== undefined) {
     const { col, line } = lineCounter.linePos(error.pos[0])
-    return Result.fail(`is not YAML: ${oneLine(error.message)}, at line ${line}, column ${col}`)
+    const said = error.code === "NON_STRING_KEY" ? bracketsAsKey : oneLine(error.message)
+    return Result.fail(`is not YAML: ${said}, at line ${line}, column ${col}`)
   }
   return Result.mapError(
     // Many groups may well share their labels by alias, but aliases of aliases must not fill the memory.
@@ -91,6 +92,8 @@ const parseYaml = (text: string): Result.Result<unknown, string> => {
     (cause) => `is not YAML: ${oneLine(cause instanceof Error ? cause.message : String(cause))}`
   )
 }
+
+const bracketsAsKey = "a list or a map stands where a key should: put an address in brackets into quotes"
 
 const namedBy = (groups: typeof Groups.Type, portOf: number | "service"): Named => {
   const candidates: Array<Candidate> = []

@@ -83,7 +83,7 @@ describe("FileSd.decode", () => {
     ["t.yml", "- targets:\n", /^is not a list of .*: Expected array at \[0\]\["targets"\]$/],
     ["t.yml", "- targets: [10.0.0.1:80, 80]", /^is not a list of .*: Expected string at \[0\]\["targets"\]\[1\]$/],
     ["t.json", '[{"target": []}]', /^is not a list of .*: Missing key at \[0\]\["targets"\]$/],
-    ["t.yml", "- targets: [[::1]:80]", /^is not a list of .*: Expected string at \[0\]\["targets"\]\[0\]$/]
+    ["t.yml", "- targets: [[::1]:80]", /^is not YAML: a list or a map stands .* into quotes, at line 1, column 13$/]
   ])("says what is wrong: %s with %j", (path, text, expected) => {
     const said = complaint(decode(text, path))
 
@@ -103,7 +103,7 @@ describe("FileSd.decode", () => {
   it("does not write out keys that are maps of maps, which takes minutes", () => {
     const before = performance.now()
 
-    assert.match(complaint(decode(`${"? ".repeat(300)}x`)), /^is not YAML: .*keys must be strings/)
+    assert.match(complaint(decode(`${"? ".repeat(300)}x`)), /^is not YAML: a list or a map stands where a key should/)
     assert.isBelow(performance.now() - before, 5_000)
     assert.deepEqual(addresses(decode("- targets: [a:1]\n  labels: { 7: x, true: y }")), ["a 1"])
   })
