@@ -118,17 +118,18 @@ const read = ({ cause, date, fiber, logLevel, message }: Logger.Options<unknown>
 const plain = (value: unknown): string =>
   typeof value === "string" ? value : value instanceof Error ? value.message : (JSON.stringify(value) ?? String(value))
 
-// Control characters are escaped, so that what a source sends cannot forge a line.
-const oneLine = (value: string): string =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  value.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (one) =>
-    one === "\n" ? " | " : JSON.stringify(one).slice(1, -1)
+// Control characters are escaped, so that what a source sends cannot forge a line. JSON itself escapes only some of them.
+const escaped = (value: string): string =>
+  value.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`
   )
 
 const text = ({ annotations, level, message, time }: Line): string => {
   const tags = annotations.map(([key, value]) => `${key}=${/[\s"=]/.test(value) ? JSON.stringify(value) : value}`)
-  return oneLine([time, level.padEnd(7), ...tags, message].join(" "))
+  return escaped([time, level.padEnd(7), ...tags, message].join(" ").replaceAll("\n", " | "))
 }
 
 const json = ({ annotations, level, message, time }: Line): string =>
-  JSON.stringify({ time, level, message, ...Object.fromEntries(annotations) })
+  escaped(JSON.stringify({ time, level, message, ...Object.fromEntries(annotations) }))
