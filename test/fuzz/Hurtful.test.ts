@@ -91,8 +91,12 @@ const assertLogged = Effect.fnUntraced(function* (plan: Plan.Plan, answer: Desir
   )
   const file = join(folder, "ep2.log")
   const growth = { growth: undefined, obstacle: undefined }
+  const guard = {
+    ...{ allowEmpty: false, minServers: 1, maxRemovalPercent: 50, confirmations: 3 },
+    ...{ windowMillis: 60_000, confirmEveryMillis: 5000 }
+  }
   const facts = [
-    ...Report.standingFacts({ answer, held: [], plan, observed: free, growth }).values(),
+    ...Report.standingFacts({ answer, hold: undefined, guard, plan, growth }).values(),
     ...Report.pendingFacts(answer).values(),
     ...answer.leaving.map(({ origin, reason }) => `${origin} ${reason}`)
   ]
@@ -100,7 +104,7 @@ const assertLogged = Effect.fnUntraced(function* (plan: Plan.Plan, answer: Desir
   yield* Effect.gen(function* () {
     yield* Effect.forEach(facts, (fact) => Effect.logWarning(fact))
     yield* Report.logActions(plan, free, names)
-  }).pipe(Effect.provide(yield* Log.make({ file, format, level: "info" })))
+  }).pipe(Effect.provide((yield* Log.make({ file, format, level: "info" })).layer))
 
   const text = readFileSync(file, "utf8")
   const lines = text === "" ? [] : text.slice(0, -1).split("\n")

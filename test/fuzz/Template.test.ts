@@ -154,7 +154,7 @@ const info: Omit<FileSystem.File.Info, "size"> = {
 const assertRendered = (text: string) => {
   const lines = text.slice(0, -1).split("\n")
   const sections = ConfigText.sections(lines)
-  assert.match(text, /\nglobal\n {4}setenv EP2_CONFIG [0-9a-f]{16}\n$/)
+  assert.match(text, /\nglobal\n {4}setenv EP2_CONFIG [0-9a-f]{16}\n# ep2: sum [0-9a-f]{16} - .*\n$/)
   assert.strictEqual(text.match(/setenv +EP2_CONFIG/g)?.length, 1)
   for (const backend of backends) {
     const given = servers.get(backend.name)!
