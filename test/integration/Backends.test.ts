@@ -35,11 +35,10 @@ const makeWorld = (
     readonly settings?: Readonly<Record<string, string>>
     /** More lines at the end of ep2.conf. */
     readonly more?: string
-    readonly version?: (typeof World.sampleVersions)[number]
   } = {}
 ) =>
   World.make({
-    version: options.version ?? World.sampleVersions[0]!,
+    version: World.newest,
     source: (dir) => `[FILE]\npath = ${fileOf(dir, "web")}\n${sectionsOf(dir, names)}${options.more ?? ""}`,
     settings: { orchestrator: "file", new_servers: "trusted", node_slots: "2", ...options.settings },
     template: withBackends(names)

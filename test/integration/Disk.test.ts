@@ -27,7 +27,7 @@ const some = <A>(all: ReadonlyArray<A>) => (isAll ? all : all.slice(0, 1))
 const onlyInAll = <A>(all: ReadonlyArray<A>) => (isAll ? all : [])
 
 /** Where HAProxy itself plays no part, one of them is enough. */
-const version = World.versions[0]!
+const version = World.newest
 
 /** A world whose config file lies in a folder `disk` of its own. */
 const makeWorld = Effect.fnUntraced(function* (options: Partial<World.Options> = {}) {

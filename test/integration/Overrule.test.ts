@@ -10,7 +10,7 @@ import * as Traffic from "../servers/Traffic.ts"
 import * as World from "./World.ts"
 
 const { logs, serves } = World
-const version = World.sampleVersions[0]!
+const version = World.newest
 
 const fileOf = (dir: string) => join(dir, "targets.json")
 

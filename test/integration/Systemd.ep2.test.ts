@@ -19,7 +19,7 @@ const isAll = process.env.EP2_TEST_ALL === "1"
 const unless = isRoot ? "" : " (needs root, to boot a systemd in namespaces)"
 
 const root = resolve(import.meta.dirname, "../..")
-const version = World.versions[0]!
+const version = World.newest
 
 /** Blocks the event loop for good at a USR2: a hung ep2, without a word about it in its sources. */
 const hangAtUsr2 = "process.on('SIGUSR2', () => { for (;;); })"
@@ -132,9 +132,7 @@ describe.skipIf(!isRoot)(`ep2 as a service of systemd${unless}`, () => {
 })
 
 /** Each of these takes seconds of waiting. */
-const inFull = isAll ? describe.skipIf(!isRoot) : describe.skip
-
-inFull(`ep2 as a service of systemd in trouble${isAll ? unless : " (in test:all)"}`, () => {
+describe.skipIf(!isRoot).each(isAll ? ["in trouble"] : [])(`ep2 as a service of systemd %s${unless}`, () => {
   it.live("is killed by the watchdog when it hangs and started again, and no request is lost", () =>
     Effect.gen(function* () {
       const { run, show, status, want, world } = yield* install({ unit: ["WatchdogSec=4"] })

@@ -22,6 +22,9 @@ export const versions = Binaries.haproxyVersions()
 /** One of them in `npm test`, all in `npm run test:all`: for what is much the same on each. */
 export const sampleVersions = Binaries.sampleVersions()
 
+/** The newest of them: for what has nothing to do with the version. */
+export const newest = versions.at(-1)!
+
 export interface Options {
   /** HAProxy's, as `npm run servers` has it: `2.6`. */
   readonly version: Binaries.HaproxyVersion
