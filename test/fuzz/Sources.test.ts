@@ -17,9 +17,10 @@ unservable.addSubnet("ff00::", 8, "ipv6")
 const familyOf = (address: string) => (isIP(address) === 6 ? "ipv6" : "ipv4")
 
 const isSame = (address: string, text: string): boolean => {
+  if (address === text || isIP(text) === 0) return address === text
   const list = new BlockList()
   list.addAddress(address, familyOf(address))
-  return isIP(text) !== 0 && list.check(text, familyOf(text))
+  return list.check(text, familyOf(text))
 }
 
 /** Whether some text of the answer is this address, or a name of it, with this port or with one that stands by itself. */
