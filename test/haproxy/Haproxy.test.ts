@@ -177,8 +177,9 @@ for (const version of Binaries.haproxyVersions()) {
         assert.deepStrictEqual(without.unobserved.length, 1)
         const [gone] = without.unobserved
         assert.strictEqual(gone?.socket, other.socket)
-        assert.include(gone?.reason, `${other.socket}: cannot connect: `)
-        assert.include(gone?.reason, "ECONNREFUSED")
+        // A process that was killed may still take a connection off its queue.
+        assert.include(gone?.reason, `${other.socket}: `)
+        assert.match(gone?.reason ?? "", /cannot connect: .*ECONNREFUSED|closed the connection/)
         assert.deepStrictEqual(gone?.lastSeen, before.processes[1])
         assert.deepStrictEqual(failures, [])
         const served = [`node1 ${endpointKey(endpoint)} ready`, ...allFree.slice(1)]

@@ -10,6 +10,7 @@ import { pathToFileURL } from "node:url"
 import { assert } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
 import { endpointKey, isPlaceholder, slotNumber } from "../../src/domain/State.ts"
+import * as Seal from "../../src/haproxy/Seal.ts"
 import * as ServerRegion from "../../src/haproxy/ServerRegion.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
@@ -179,7 +180,10 @@ const look = Effect.fnUntraced(function* ({ world }: Stage) {
 
 /** A config without the lines of ep2's servers, and the endpoints that these have. */
 const takeApart = (text: string) => ({
-  rest: text.replace(/^ *server node\d+ .*\n/gm, ""),
+  // The last line is a sum over all before it: whether it is right says whether the text is whole.
+  rest: text
+    .replace(/^ *server node\d+ .*\n/gm, "")
+    .replace(/\n# ep2: sum .*\n$/, Seal.isIntact(text) ? "\nsealed" : "\n"),
   keys: ServerRegion.read(text, "web").flatMap(({ endpoint }) =>
     isPlaceholder(endpoint) ? [] : [endpointKey(endpoint)]
   )

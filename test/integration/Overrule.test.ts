@@ -180,33 +180,37 @@ describe("the guard", () => {
     })
   )
 
-  it.live("keeps half of a Consul service whose checks turn critical one by one, as after a restart of Consul", () =>
-    Effect.gen(function* () {
-      const consul = yield* ConsulServer
-      const world = yield* World.make({
-        version,
-        source: () => `[CONSUL]\nservice_name = web\nconsul_port = ${consul.port}`,
-        settings: { orchestrator: "consul", sleep_before_next_run: "5" }
-      })
-      const all = yield* HttpBackends.makeAll(["a", "b", "c", "d", "e", "f"])
-      for (const { endpoint, name } of all) {
-        yield* consul.register({ id: name, name: "web", address: endpoint.address, port: endpoint.port })
-      }
-      const ep2 = yield* world.start()
-      yield* serves(world, all)
-      const traffic = yield* Traffic.start({ port: world.port })
+  it.live(
+    "keeps half at the least of a Consul service whose checks turn critical one by one, as after a restart of Consul",
+    () =>
+      Effect.gen(function* () {
+        const consul = yield* ConsulServer
+        const world = yield* World.make({
+          version,
+          source: () => `[CONSUL]\nservice_name = web\nconsul_port = ${consul.port}`,
+          settings: { orchestrator: "consul", sleep_before_next_run: "5" }
+        })
+        const all = yield* HttpBackends.makeAll(["a", "b", "c", "d", "e", "f"])
+        for (const { endpoint, name } of all) {
+          yield* consul.register({ id: name, name: "web", address: endpoint.address, port: endpoint.port })
+        }
+        const ep2 = yield* world.start()
+        yield* serves(world, all)
+        const traffic = yield* Traffic.start({ port: world.port })
 
-      for (const { name } of all) {
-        yield* consul.setCheck(name, "critical")
-        yield* Effect.sleep("100 millis")
-      }
-      yield* logs(ep2, /nothing is wanted|max_removal_percent/)
-      yield* serves(world, all.slice(3))
-      for (const { name } of all) yield* consul.setCheck(name, "passing")
-      yield* serves(world, all)
+        for (const { name } of all) {
+          yield* consul.setCheck(name, "critical")
+          yield* Effect.sleep("100 millis")
+        }
+        yield* logs(ep2, /nothing is wanted|max_removal_percent/)
+        yield* Effect.sleep("1 second")
+        // How many are gone by then depends on which of Consul's answers ep2 has seen; a hold keeps half at the least.
+        assert.isAtLeast(Object.keys(yield* world.served()).length, 3)
+        for (const { name } of all) yield* consul.setCheck(name, "passing")
+        yield* serves(world, all)
 
-      assert.deepStrictEqual((yield* traffic.stop).failures, [])
-    }).pipe(Effect.provide(ConsulServer.layer()))
+        assert.deepStrictEqual((yield* traffic.stop).failures, [])
+      }).pipe(Effect.provide(ConsulServer.layer()))
   )
 })
 

@@ -1,5 +1,5 @@
 /** Pools that are used up, and configs that are loaded for each change: what goes wrong there, and what must stay. */
-import { readFileSync, writeFileSync } from "node:fs"
+import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -36,6 +36,16 @@ const startServing = Effect.fnUntraced(function* (
   yield* logs(ep2, /following the source/)
   return ep2
 })
+
+/** A line of the config that HAProxy takes as long as a file is there; the two that take it away and put it back. */
+const errorFileLine = (dir: string) => `    errorfile 503 ${errorFileOf(dir)}\n`
+const errorFileOf = (dir: string) => {
+  const file = join(dir, "503.http")
+  writeFileSync(file, "HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+  return file
+}
+const spoil = ({ dir }: World.World) => rmSync(join(dir, "503.http"))
+const mend = ({ dir }: World.World) => errorFileOf(dir)
 
 const edit = (file: string, change: (text: string) => string) => writeFileSync(file, change(readFileSync(file, "utf8")))
 
@@ -150,22 +160,22 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
       const world = yield* makeWorld({
         version,
         settings: { node_slots: "2" },
-        backend: `    default-server maxconn 500\n${closesIdle(version)}`
+        backend: (dir) => `    default-server maxconn 500\n${closesIdle(version)}${errorFileLine(dir)}`
       })
       const all = yield* HttpBackends.makeAll(["a", "b", "c"])
       const ep2 = yield* startServing(world, all.slice(0, 2))
       const traffic = yield* Traffic.start({ port: world.port })
-      edit(world.template, (text) => `${text}    nosuch keyword\n`)
+      spoil(world)
 
       yield* want(world, all)
-      yield* logs(ep2, /the config file is behind the runtime: .*nosuch/)
+      yield* logs(ep2, /the config file is behind the runtime: .*503\.http/)
       yield* serves(world, all.slice(0, 2))
       yield* logs(ep2, /no free slot for 1 of 3 endpoints.*the pool cannot grow now/)
       // What is wanted in place of another one is served all the same.
       yield* want(world, [all[0]!, all[2]!])
       yield* serves(world, [all[0]!, all[2]!])
       yield* want(world, all)
-      edit(world.template, (text) => text.replace("    nosuch keyword\n", ""))
+      mend(world)
       yield* serves(world, all)
 
       assert.deepStrictEqual(reasons(yield* traffic.stop), [])
@@ -393,16 +403,16 @@ describe("update_by_config", () => {
 
   it.live("starts no HAProxy that somebody has stopped, when a load is tried again", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld({ version, settings })
+      const world = yield* makeWorld({ version, settings, backend: errorFileLine })
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
       const ep2 = yield* startServing(world, [a!])
-      edit(world.template, (text) => `${text}    nosuch keyword\n`)
+      spoil(world)
       yield* want(world, [a!, b!])
       yield* logs(ep2, /the config file is behind the runtime/)
 
       for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
       yield* logs(ep2, /HAProxy cannot be observed/)
-      edit(world.template, (text) => text.replace("    nosuch keyword\n", ""))
+      mend(world)
       yield* logs(ep2, /level with the runtime again/)
       yield* Effect.sleep("1 second")
 
@@ -414,19 +424,23 @@ describe("update_by_config", () => {
 
   it.live("keeps the old config running when HAProxy refuses the new one, says so once, and loads it once it can", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld({ version, settings, backend: closesIdle(version) })
+      const world = yield* makeWorld({
+        version,
+        settings,
+        backend: (dir) => `${closesIdle(version)}${errorFileLine(dir)}`
+      })
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
       const ep2 = yield* startServing(world, [a!])
       const before = readFileSync(world.configFile, "utf8")
       const traffic = yield* Traffic.start({ port: world.port })
-      edit(world.template, (text) => `${text}    nosuch keyword\n`)
+      spoil(world)
 
       yield* want(world, [a!, b!])
-      yield* logs(ep2, /the config file is behind the runtime: .*template:\d+: .*nosuch/)
+      yield* logs(ep2, /the config file is behind the runtime: .*template:\d+: .*503\.http/)
       yield* Effect.sleep("2 seconds")
       assert.strictEqual(readFileSync(world.configFile, "utf8"), before)
       yield* serves(world, [a!])
-      edit(world.template, (text) => text.replace("    nosuch keyword\n", ""))
+      mend(world)
       yield* serves(world, [a!, b!])
 
       assert.deepStrictEqual(reasons(yield* traffic.stop), [])

@@ -32,8 +32,8 @@ export interface Options {
   readonly settings?: Readonly<Record<string, string>> | ((dir: string) => Readonly<Record<string, string>>)
   /** The section of the source, with its header; given the folder of the world. */
   readonly source: (dir: string) => string
-  /** Lines of the backend, before `{{nodes}}`. */
-  readonly backend?: string
+  /** Lines of the backend, before `{{nodes}}`; given the folder of the world. */
+  readonly backend?: string | ((dir: string) => string)
   /** Processes, by `nbproc` (HAProxy 2.2). Default 1. */
   readonly processes?: number
   /** What is run as ep2, in place of the sources. */
@@ -171,7 +171,8 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   const lines = Object.entries(settings).map(([key, value]) => `${key} = ${value}`)
   const conf = `[haproxy]\n${lines.join("\n")}\n\n${options.source(dir)}\n`
   yield* Effect.promise(() => writeFile(paths.conf, conf))
-  const usual = templateFor({ port, sockets, backend: options.backend ?? "" })
+  const { backend = "" } = options
+  const usual = templateFor({ port, sockets, backend: typeof backend === "string" ? backend : backend(dir) })
   const { template = usual } = options
   yield* Effect.promise(() => writeFile(paths.template, typeof template === "string" ? template : template(usual)))
 

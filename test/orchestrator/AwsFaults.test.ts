@@ -141,7 +141,7 @@ const faults: ReadonlyArray<{
       date: hourFromNow()
     }),
     reason: "Unauthorized",
-    says: /^the clock of this host is 60 minutes behind AWS's, so AWS refuses the signature \(SignatureDoesNotMatch\): set the clock, and see to NTP$/
+    says: /^the clock of this host is (?:59|60) minutes behind AWS's, so AWS refuses the signature \(SignatureDoesNotMatch\): set the clock, and see to NTP$/
   },
   {
     name: "has another time, and does not say which",
