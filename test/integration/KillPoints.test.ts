@@ -1,12 +1,8 @@
 /** ep2 killed before and after each single thing that it does to the outside, and started again. */
 import { spawnSync } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { readFileSync, rmSync, writeFileSync } from "node:fs"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Semaphore } from "effect"
-import { rolldown } from "rolldown"
-import config from "../../rolldown.config.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import type { Point } from "./KillPoints.ts"
 import * as KillRounds from "./KillRounds.ts"
@@ -16,25 +12,8 @@ const isAll = process.env.EP2_TEST_ALL === "1"
 /** A point that is not met, as passes and writes go on side by side, is tried so often. */
 const tries = 3
 
-let folder = ""
-const program = () => join(folder, "ep2.js")
-const cache = () => join(folder, "cache")
-
 /** As many worlds at a time: a round waits as much as it works. */
 const turn = Semaphore.makeUnsafe(2)
-
-// One file, compiled before, starts five times as fast as the sources, and each round starts an ep2.
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "ep2-bundle-"))
-  const build = await rolldown(config)
-  await build.write({ ...config.output, sourcemap: false, file: program() })
-  await build.close()
-  const env = { ...process.env, NODE_COMPILE_CACHE: cache() }
-  const done = spawnSync(process.execPath, [program(), "--version"], { env, encoding: "utf8" })
-  assert.strictEqual(done.status, 0, done.stderr)
-})
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const swap = (names: ReadonlyArray<string>) => (names.includes("a") ? ["b", "c", "d"] : ["a", "b", "c"])
 const same = (names: ReadonlyArray<string>) => names
@@ -167,7 +146,7 @@ describe.concurrent("ep2 killed at each step of", () => {
     "$name is level after its next start, and no request is lost, HAProxy $version",
     ({ name, scenario, version }) =>
       Effect.gen(function* () {
-        const stage = yield* KillRounds.makeStage({ scenario, version, program: program(), cache: cache() })
+        const stage = yield* KillRounds.makeStage({ scenario, version })
         const traffic = scenario.isDown === true ? undefined : yield* KillRounds.startTraffic(stage, scenario)
         const failures = () =>
           traffic === undefined ? Effect.succeed([]) : Effect.map(traffic.report, (now) => now.failures)

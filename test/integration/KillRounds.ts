@@ -56,12 +56,8 @@ const preload = pathToFileURL(join(import.meta.dirname, "KillPoints.ts")).href
 export const makeStage = Effect.fnUntraced(function* (options: {
   readonly scenario: Scenario
   readonly version: Binaries.HaproxyVersion
-  /** ep2 in one file. */
-  readonly program: string
-  /** Where Node keeps what it compiled of it. */
-  readonly cache: string
 }) {
-  const { cache, program, scenario, version } = options
+  const { scenario, version } = options
   const names = ["a", "b", "c", "d"]
   const all = yield* HttpBackends.makeAll(names)
   // Names of servers go by the order of the ports.
@@ -69,7 +65,6 @@ export const makeStage = Effect.fnUntraced(function* (options: {
   const current: Stage["current"] = { ep2: undefined, planFile: "", count: 0 }
   const world = yield* World.make({
     version,
-    program,
     source: (dir) => `[FILE]\npath = ${join(dir, "targets.json")}`,
     settings: {
       orchestrator: "file",
@@ -80,7 +75,7 @@ export const makeStage = Effect.fnUntraced(function* (options: {
       ...scenario.settings
     },
     backend: scenario.backend?.(version) ?? "",
-    env: { NODE_COMPILE_CACHE: cache, NODE_OPTIONS: `--import=${preload}` },
+    env: { NODE_OPTIONS: `--import=${preload}` },
     inside: () => ["env", `EP2_KILL_PLAN=${current.planFile}`]
   })
   mkdirSync(join(world.dir, "plans"))

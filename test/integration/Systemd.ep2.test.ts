@@ -55,7 +55,7 @@ const install = Effect.fnUntraced(function* (options: {
     const lines = [
       "[Service]",
       "ExecStart=",
-      `ExecStart=${process.execPath} ${join(root, "src/main.ts")} start --conf ${world.conf}`,
+      `ExecStart=${process.execPath} ${World.program} start --conf ${world.conf}`,
       `Environment=NODE_OPTIONS=--import=${join(world.dir, "hang.mjs")}`,
       // Node starts three times as fast from the second time on.
       `Environment=NODE_COMPILE_CACHE=${join(world.dir, "cache")}`,

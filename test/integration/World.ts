@@ -16,6 +16,9 @@ import type { HttpBackend } from "../servers/HttpBackends.ts"
 
 const root = resolve(import.meta.dirname, "../..")
 
+/** ep2: what `test/buildProgram.ts` has made of the sources. */
+export const program = process.env.EP2_TEST_PROGRAM ?? join(root, "src/main.ts")
+
 /** HAProxy versions of this run: a sample in `npm test`, all in `npm run test:all`. */
 export const versions = Binaries.haproxyVersions()
 
@@ -36,7 +39,7 @@ export interface Options {
   readonly backend?: string | ((dir: string) => string)
   /** Processes, by `nbproc` (HAProxy 2.2). Default 1. */
   readonly processes?: number
-  /** What is run as ep2, in place of the sources. */
+  /** What is run as ep2, in place of `program`. */
   readonly program?: string
   /** What stands before the command that runs ep2, as it is when ep2 is started. */
   readonly inside?: () => ReadonlyArray<string>
@@ -238,8 +241,8 @@ ${backend}    {{nodes}}
 }
 
 const spawnEp2 = (options: Options, args: ReadonlyArray<string>): Ep2 => {
-  const { env, inside = () => [], program = join(root, "src/main.ts") } = options
-  const [file, ...rest] = [...inside(), process.execPath, program, ...args]
+  const { env, inside = () => [] } = options
+  const [file, ...rest] = [...inside(), process.execPath, options.program ?? program, ...args]
   const child: ChildProcess = spawn(file!, rest, {
     stdio: ["ignore", "pipe", "pipe"],
     cwd: root,

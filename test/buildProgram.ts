@@ -1,0 +1,27 @@
+/**
+ * Before the tests: ep2 as it is shipped, in one file, since many tests start it
+ * and the sources take four times as long to start. It stands in the checkout, so
+ * that a systemd in namespaces of its own sees it too.
+ */
+import { spawnSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { join, resolve } from "node:path"
+import { rolldown } from "rolldown"
+import config from "../rolldown.config.ts"
+
+const parent = resolve(import.meta.dirname, "../node_modules/.cache")
+
+export default async () => {
+  mkdirSync(parent, { recursive: true })
+  const folder = mkdtempSync(join(parent, "ep2-test-"))
+  const program = join(folder, "ep2.js")
+  const build = await rolldown(config)
+  await build.write({ ...config.output, file: program })
+  await build.close()
+  // Read by test/integration/World.ts; the second is Node's own, and what it keeps is made here once.
+  process.env.EP2_TEST_PROGRAM = program
+  process.env.NODE_COMPILE_CACHE = join(folder, "cache")
+  const { status, stderr } = spawnSync(process.execPath, [program, "--version"], { encoding: "utf8" })
+  if (status !== 0) throw new Error(`the bundle does not run: ${stderr}`)
+  return () => rmSync(folder, { recursive: true, force: true })
+}
