@@ -4,7 +4,7 @@
  * that a systemd in namespaces of its own sees it too.
  */
 import { spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { rolldown } from "rolldown"
 import config from "../rolldown.config.ts"
@@ -14,6 +14,8 @@ const parent = resolve(import.meta.dirname, "../node_modules/.cache")
 export default async () => {
   mkdirSync(parent, { recursive: true })
   const folder = mkdtempSync(join(parent, "ep2-test-"))
+  // Some tests run it as another user.
+  chmodSync(folder, 0o755)
   const program = join(folder, "ep2.js")
   const build = await rolldown(config)
   await build.write({ ...config.output, file: program })
