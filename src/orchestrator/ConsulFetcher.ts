@@ -128,7 +128,9 @@ const makeWatch = Effect.fnUntraced(function* (given: {
 
   const awaitChange = Effect.gen(function* () {
     let pause = 0
-    while (seen !== undefined) {
+    // Before the first success nothing is seen, and any answer is a change; an error is none, or an agent that is in
+    // trouble when ep2 starts would be asked without pause.
+    while (true) {
       const before = yield* Clock.currentTimeMillis
       const current = query ?? (yield* start(index))
       query = current

@@ -263,6 +263,21 @@ layer(Web.layer, { excludeTestServices: true })("ConsulFetcher when Consul misbe
     })
   )
 
+  it.effect("fails a wait before the first success while Consul is in trouble, and returns once it is not", () =>
+    Effect.gen(function* () {
+      const { awaitChange, fetch, proxy } = yield* behindProxy()
+      yield* proxy.set({ kind: "answer", status: 500, body: "No cluster leader" })
+      yield* Effect.flip(fetch)
+
+      const error = yield* Effect.flip(awaitChange)
+      yield* proxy.set({ kind: "none" })
+      yield* awaitChange.pipe(Effect.timeout("2 seconds"))
+
+      assert.equal(error.reason, "Unavailable")
+      assert.deepEqual(waits(proxy.requests()), [])
+    })
+  )
+
   it.effect("asks once without waiting when the index goes backwards", () =>
     Effect.gen(function* () {
       const { awaitChange, consul, fetch, proxy } = yield* behindProxy("web", { tags: ["blue"] })
