@@ -8,7 +8,7 @@
  * overrides outlive it, so that what did not change goes on undisturbed.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Cause, Effect, Equal, Exit, Fiber, Layer, Queue } from "effect"
+import { Cause, Duration, Effect, Equal, Exit, Fiber, Layer, Option, Queue } from "effect"
 import * as Bootstrap from "../controller/Bootstrap.ts"
 import * as Controller from "../controller/Controller.ts"
 import * as Lock from "../controller/Lock.ts"
@@ -59,13 +59,24 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
     Effect.andThen(standBy, Effect.never)
   )
 
+  /** Another ep2 has taken the lock: nothing is changed any more. */
+  let isLost = false
+  const overrides = Overrides.layer({ ...lock, isOver: () => isLost })
   return yield* Effect.gen(function* () {
+    /** What was in force before `current`, until that has brought HAProxy up. */
     let before: Current | undefined
+    let hasStarted = false
+    let pause = leastRetry
     while (true) {
       // From here on an edit counts when it is asked for.
       const template = current.template ?? (yield* readTemplate(current.settings))
       current = { ...current, template }
-      const following = yield* Effect.forkChild(follow(current.settings, template))
+      const onUp = Effect.sync(() => {
+        before = undefined
+        hasStarted = true
+        pause = leastRetry
+      })
+      const following = yield* Effect.forkChild(follow(current.settings, template, { mayStart: !hasStarted, onUp }))
       const changing = yield* Effect.forkChild(awaitNext)
       const [ended, next] = yield* Effect.raceFirst(
         Effect.map(Fiber.await(following), (exit) => [exit, undefined] as const),
@@ -75,31 +86,51 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
         Effect.ensuring(Fiber.interruptAll([changing, following]))
       )
       if (next !== undefined) {
-        before = current
+        before ??= hasStarted ? current : undefined
         current = next
         yield* Effect.logInfo("the new settings and template take the place of the old ones")
       } else if (ended !== undefined && Exit.isFailure(ended)) {
-        if (before === undefined || Cause.hasDies(ended.cause)) return yield* Effect.failCause(ended.cause)
-        const why = Cause.squash(ended.cause)
-        yield* Effect.logError(
-          `the old settings and template are in force again: ${why instanceof Error ? why.message : String(why)}`
-        )
-        current = before
-        before = undefined
+        if (!hasStarted || Cause.hasDies(ended.cause)) return yield* Effect.failCause(ended.cause)
+        const error = Cause.squash(ended.cause)
+        const why = error instanceof Error ? error.message : String(error)
+        if (before === undefined) {
+          yield* Effect.logError(`HAProxy goes on as it is, and is tried again: ${why}`)
+          current = Option.getOrElse(yield* Effect.timeoutOption(awaitNext, pause), () => current)
+          pause = Duration.min(Duration.times(pause, 2), longestRetry)
+        } else {
+          yield* Effect.logError(`the old settings and template are in force again: ${why}`)
+          yield* log.reopen(before.settings.log).pipe(Effect.ignore)
+          current = before
+          before = undefined
+        }
       }
     }
   }).pipe(
-    Effect.raceFirst(lost),
-    Effect.provide(Layer.mergeAll(Sources.layer, SourceReport.layer, Memories.layer, Overrides.layer(lock)))
+    Effect.raceFirst(
+      Effect.tapError(lost, () =>
+        Effect.sync(() => {
+          isLost = true
+        })
+      )
+    ),
+    Effect.provide(Layer.mergeAll(Sources.layer, SourceReport.layer, Memories.layer, overrides))
   )
 }, Effect.scoped)
 
+/** Waits before HAProxy is tried again that cannot be brought up where it could before; doubled each time. */
+const leastRetry = Duration.seconds(5)
+const longestRetry = Duration.minutes(1)
+
 /** Keeps HAProxy level with these settings. Ends where the operator ends a pause: then it has to begin anew. */
-const follow = Effect.fnUntraced(function* (settings: Settings.Settings, template: string) {
+const follow = Effect.fnUntraced(function* (
+  settings: Settings.Settings,
+  template: string,
+  options: Bootstrap.Options & { readonly onUp: Effect.Effect<void> }
+) {
   const backends = Live.backendsOf(settings)
   yield* Status.follow(backends.map(({ name }) => name))
   yield* Effect.gen(function* () {
-    yield* Bootstrap.run(backends)
+    if (yield* Bootstrap.run(backends, options)) yield* options.onUp
     yield* Effect.logInfo(`following the source of ${backends.map(({ name }) => name).join(", ")}`)
     yield* Controller.run(backends)
   }).pipe(Effect.provide(Live.layer(settings, template)))

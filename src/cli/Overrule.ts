@@ -6,7 +6,7 @@ import { userInfo } from "node:os"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Console, Effect } from "effect"
 import { Command, Flag } from "effect/cli"
-import type * as Lock from "../controller/Lock.ts"
+import * as Lock from "../controller/Lock.ts"
 import * as Overrides from "../controller/Overrides.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as ConfFlag from "./ConfFlag.ts"
@@ -44,13 +44,12 @@ const backend = Flag.String("backend").pipe(
 )
 
 const release = Command.make("release", { conf: ConfFlag.conf, backend }, ({ backend: names, conf }) =>
-  overrule(conf, ({ lock, settings }) =>
+  overrule(conf, ({ backends: known, lock }) =>
     Effect.gen(function* () {
-      const known = settings.backends.map(({ name }) => name)
       const unknown = names.filter((name) => !known.includes(name))
       if (unknown.length > 0) {
         return yield* new Stop({
-          message: `${settings.file} has no backend ${unknown.join(", ")}, it has ${known.join(", ")}`,
+          message: `${conf} has no backend ${unknown.join(", ")}, it has ${known.join(", ")}`,
           exitCode: exitCodes.unexpected
         })
       }
@@ -69,25 +68,35 @@ const release = Command.make("release", { conf: ConfFlag.conf, backend }, ({ bac
 /** The commands, for the root. */
 export const commands = [pause, resume, release] as const
 
+/** Only what tells which ep2 is meant is read: the rest of the file may be in the middle of an edit. */
 const overrule = <E extends { readonly message: string }>(
   conf: string,
-  body: (given: {
-    readonly settings: Settings.Settings
-    readonly lock: Lock.Options
-  }) => Effect.Effect<ReadonlyArray<string>, E>
+  body: (identity: Settings.Identity) => Effect.Effect<ReadonlyArray<string>, E>
 ) =>
   Effect.gen(function* () {
-    const { settings } = yield* Settings.load(conf).pipe(
+    const identity = yield* Settings.loadIdentity(conf).pipe(
       Effect.provide(NodeFileSystem.layer),
       Effect.mapError(({ message }) => new Stop({ message, exitCode: exitCodes.badConfig }))
     )
-    const lock = { dir: settings.lock.dir, configFile: settings.haproxy.configFile }
-    const lines = yield* body({ settings, lock }).pipe(
+    const lines = yield* body(identity).pipe(
       Effect.mapError((error) =>
         error instanceof Stop ? error : new Stop({ message: error.message, exitCode: exitCodes.lock })
       )
     )
-    for (const line of lines) yield* Console.log(line)
+    const holder = yield* Lock.holderOf(identity.lock).pipe(Effect.orElseSucceed(() => undefined))
+    const who =
+      holder === undefined
+        ? `no ep2 runs on ${identity.lock.configFile}: it counts for the next one that does`
+        : `for the ep2 with pid ${holder}, which sees it within a second`
+    for (const line of [...lines, who]) yield* Console.log(line)
   }).pipe(Effect.tapError((stop) => Console.error(`ep2: ${stop.message}`)))
 
-const whoAmI = (): string => process.env.SUDO_USER ?? userInfo().username
+const whoAmI = (): string => {
+  if (process.env.SUDO_USER !== undefined) return process.env.SUDO_USER
+  try {
+    return userInfo().username
+  } catch {
+    // A user without a name, as in a container.
+    return `user ${process.getuid?.() ?? "unknown"}`
+  }
+}

@@ -54,12 +54,13 @@ export type Attempt =
 export const acquire = Effect.fn("Lock.acquire")(function* (
   options: Options & { readonly retryEvery: Duration.Duration }
 ) {
+  const scope = yield* Effect.scope
   const first = yield* take(options)
-  if (first.isHeld) return { lost: keep(options, first.identity) }
+  if (first.isHeld) return { lost: keep(options, first.identity, scope) }
   yield* Effect.logInfo(`standing by: ${whoLooksAfter(options.configFile, first.holder)}`)
   const { identity } = yield* standBy(options, first.holder)
   yield* Effect.logInfo(`taking over: ${options.configFile} is ours now`)
-  return { lost: keep(options, identity) }
+  return { lost: keep(options, identity, scope) }
 })
 
 const whoLooksAfter = (configFile: string, holder: number | undefined): string =>
@@ -123,7 +124,9 @@ const standBy = (options: Options & { readonly retryEvery: Duration.Duration }, 
 
 const keep = Effect.fn("Lock.keep")(function* (
   options: Options & { readonly retryEvery: Duration.Duration },
-  held: string | undefined
+  held: string | undefined,
+  /** Whose lock it is: one that is taken anew is let go with it, and not before. */
+  scope: Scope.Scope
 ) {
   const beat = yield* Progress.register("the watch over the lock")
   let identity = held
@@ -135,7 +138,7 @@ const keep = Effect.fn("Lock.keep")(function* (
     const found = yield* pathOf(options).pipe(Effect.flatMap(identify), Effect.result)
     if (Result.isSuccess(found) && found.success !== undefined && found.success === identity) continue
     // What was held stays open until the scope ends: it is on nobody's path any more.
-    const again = yield* Effect.result(take(options))
+    const again = yield* Effect.result(take(options).pipe(Scope.provide(scope)))
     if (Result.isFailure(again)) {
       if (said !== again.failure.message) yield* Effect.logWarning(`the lock is not safe: ${again.failure.message}`)
       said = again.failure.message
@@ -153,6 +156,21 @@ const keep = Effect.fn("Lock.keep")(function* (
 }, Effect.scoped)
 
 const nameOf = (holder: number | undefined) => (holder === undefined ? "another ep2" : `another ep2 (pid ${holder})`)
+
+/** The pid of the ep2 that has the lock, as far as it has said so and runs. */
+export const holderOf = Effect.fnUntraced(function* (options: Options) {
+  const pid = yield* Effect.flatMap(pathOf(options), (path) => Effect.promise(() => readPid(pidFileOf(path))))
+  return pid !== undefined && (yield* Effect.sync(() => isRunning(pid))) ? pid : undefined
+})
+
+const isRunning = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch (cause) {
+    // It runs, as another user.
+    return cause instanceof Error && "code" in cause && cause.code === "EPERM"
+  }
+}
 
 /** `undefined` where there is no file. */
 const identify = (path: string) =>

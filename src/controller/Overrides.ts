@@ -6,11 +6,17 @@
  * | file | while it is there |
  * | --- | --- |
  * | `….paused` | ep2 goes on watching, says what it would do, and changes nothing |
- * | `….release` | it is taken away, and what the guard holds is let go once |
+ * | `….release` | it is taken away, and what the guard holds then is let go once |
+ *
+ * What cannot be read is not "not there": the last thing that was known holds. A
+ * release counts for what is held at that time: half a minute after it was seen it
+ * is over, and one that is ten minutes old when it is seen is not taken.
  */
-import { readFile, rename, rm, writeFile } from "node:fs/promises"
-import { Context, Duration, Effect, Layer, Queue, Ref, Schedule, Schema } from "effect"
+import { chmod, readFile, rename, rm, stat, writeFile } from "node:fs/promises"
+import { dirname } from "node:path"
+import { Clock, Context, Duration, Effect, Layer, Queue, Ref, Schedule, Schema } from "effect"
 import * as Lock from "./Lock.ts"
+import * as Report from "./Report.ts"
 import * as Status from "./Status.ts"
 
 /** A file of these cannot be written or removed. */
@@ -31,31 +37,37 @@ export class Overrides extends Context.Service<
   Overrides,
   {
     readonly isPaused: Effect.Effect<boolean>
-    /** Whether the operator has released this backend since that was last asked. */
+    /** Whether the operator has released this backend just now. Says so once. */
     readonly takeRelease: (backend: string) => Effect.Effect<boolean>
     /** Waits for the next change, of those that nobody has taken yet. */
     readonly awaitChange: Effect.Effect<Change>
   }
 >()("ep2/controller/Overrides") {
-  /** Looks at the files each second. */
-  static readonly layer = (options: Lock.Options) => Layer.effect(Overrides, make(options))
+  /** Looks at the files each second. Where `isOver` is so, ep2 has lost the right to change anything, and is paused for good. */
+  static readonly layer = (options: Lock.Options & { readonly isOver?: () => boolean }) =>
+    Layer.effect(Overrides, make(options))
 }
 
 /** How often the files are looked at. */
 const lookEvery = Duration.seconds(1)
 
-const make = Effect.fnUntraced(function* (options: Lock.Options) {
+/** For as long after it was seen a release counts: time for each backend to make its next pass. */
+const releaseCounts = Duration.seconds(30)
+/** A release that was written longer ago speaks of what was held then. */
+const releaseIsOld = Duration.minutes(10)
+
+const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isOver?: () => boolean }) {
   const files = yield* pathsOf(options)
   const paused = yield* Ref.make<string | undefined>(undefined)
-  /** Numbers of releases: of all backends, and of single ones; and those that each backend has taken. */
-  const released = yield* Ref.make<ReadonlyArray<Release>>([])
-  const taken = new Map<string, number>()
+  const released = yield* Ref.make<Release | undefined>(undefined)
+  const troubles = yield* Report.makeStanding
   const changes = yield* Queue.unbounded<Change>()
 
-  const look = Effect.gen(function* () {
-    const text = yield* readOrNone(files.paused)
-    const before = yield* Ref.getAndSet(paused, text)
-    yield* Status.pause(text !== undefined)
+  const lookForPause = Effect.gen(function* () {
+    const found = yield* read(files.paused)
+    const before = yield* Ref.get(paused)
+    const text = found._tag === "Unknown" ? before : found._tag === "There" ? found.text : undefined
+    yield* Ref.set(paused, text)
     if (text !== undefined && before === undefined) {
       yield* Effect.logWarning(`paused (${text.trim()}): nothing is changed until \`ep2 resume\``)
       yield* Queue.offer(changes, "paused")
@@ -64,34 +76,68 @@ const make = Effect.fnUntraced(function* (options: Lock.Options) {
       yield* Effect.logInfo("resumed by the operator")
       yield* Queue.offer(changes, "resumed")
     }
-    const release = yield* readOrNone(files.release)
-    if (release === undefined) return
-    yield* Effect.promise(() => rm(files.release, { force: true }).catch(() => {}))
-    const backends = release.split("\n").filter((line) => line !== "")
-    yield* Ref.update(released, (all) => [...all, { number: all.length + 1, backends }])
+    yield* Status.pause(text !== undefined)
+    return found
+  })
+
+  const lookForRelease = Effect.gen(function* () {
+    const found = yield* read(files.release)
+    if (found._tag !== "There") return found
+    // Only once it is gone: one that stays would count again and again.
+    const failure = yield* Effect.promise(() =>
+      rm(files.release).then(
+        () => undefined,
+        (cause: NodeJS.ErrnoException) => cause.code ?? String(cause)
+      )
+    )
+    if (failure !== undefined) return { _tag: "Unknown", why: `cannot be removed (${failure})` } as const
+    const now = yield* Clock.currentTimeMillis
+    if (now - found.mtimeMillis > Duration.toMillis(releaseIsOld)) {
+      const written = new Date(found.mtimeMillis).toISOString()
+      yield* Effect.logWarning(`\`ep2 release\` of ${written} is too old and lets go of nothing: run it again`)
+      return found
+    }
+    const backends = found.text.split("\n").filter((line) => line !== "")
+    const untilMillis = now + Duration.toMillis(releaseCounts)
+    yield* Ref.set(released, { backends, untilMillis, taken: new Set<string>() })
     yield* Queue.offer(changes, "released")
+    return found
+  })
+
+  const look = Effect.gen(function* () {
+    const looks = [
+      [files.paused, yield* lookForPause],
+      [files.release, yield* lookForRelease]
+    ] as const
+    yield* troubles.say(
+      new Map(looks.flatMap(([path, found]) => (found._tag === "Unknown" ? [[path, `${path}: ${found.why}`]] : []))),
+      (path) => `${path} can be used again`
+    )
   })
 
   yield* look
   yield* look.pipe(Effect.repeat(Schedule.spaced(lookEvery)), Effect.forkScoped)
 
-  const takeRelease = (backend: string) =>
-    Effect.map(Ref.get(released), (all) => {
-      const last = taken.get(backend) ?? 0
-      taken.set(backend, all.length)
-      return all.some(({ backends, number }) => number > last && (backends.length === 0 || backends.includes(backend)))
-    })
+  const takeRelease = Effect.fnUntraced(function* (backend: string) {
+    const now = yield* Clock.currentTimeMillis
+    const release = yield* Ref.get(released)
+    if (release === undefined || now > release.untilMillis || release.taken.has(backend)) return false
+    release.taken.add(backend)
+    return release.backends.length === 0 || release.backends.includes(backend)
+  })
   return Overrides.of({
-    isPaused: Effect.map(Ref.get(paused), (text) => text !== undefined),
+    isPaused: Effect.map(Ref.get(paused), (text) => text !== undefined || options.isOver?.() === true),
     takeRelease,
     awaitChange: Queue.take(changes)
   })
 })
 
 interface Release {
-  readonly number: number
   /** None: all. */
   readonly backends: ReadonlyArray<string>
+  readonly untilMillis: number
+  /** Those that have asked for it. */
+  readonly taken: Set<string>
 }
 
 /** `ep2 pause`. `who` and the time are what the log says of it. */
@@ -105,17 +151,21 @@ export const pause = Effect.fn("Overrides.pause")(function* (options: Lock.Optio
 /** `ep2 resume`. Returns whether there was a pause. */
 export const resume = Effect.fn("Overrides.resume")(function* (options: Lock.Options) {
   const files = yield* pathsOf(options)
-  const isThere = (yield* readOrNone(files.paused)) !== undefined
+  const found = yield* read(files.paused)
   yield* attempt(files.paused, () => rm(files.paused, { force: true }))
-  return isThere
+  return found._tag !== "Absent"
 })
 
-/** `ep2 release`, of these backends or, without any, of all. */
+/** `ep2 release`, of these backends or, without any, of all. What was asked and is not taken yet counts as well. */
 export const release = Effect.fn("Overrides.release")(function* (
   options: Lock.Options & { readonly backends: ReadonlyArray<string> }
 ) {
   const files = yield* pathsOf(options)
-  yield* put(files.release, options.backends.map((name) => `${name}\n`).join(""))
+  const before = yield* read(files.release)
+  const isAll = options.backends.length === 0 || (before._tag === "There" && before.text.trim() === "")
+  const names = [...options.backends, ...(before._tag === "There" ? before.text.split("\n") : [])]
+  const lines = [...new Set(names.filter((name) => name !== ""))].map((name) => `${name}\n`)
+  yield* put(files.release, isAll ? "\n" : lines.join(""))
   return files.release
 })
 
@@ -125,14 +175,36 @@ const pathsOf = (options: Lock.Options) =>
     return { paused: `${base}.paused`, release: `${base}.release` }
   })
 
-const readOrNone = (path: string): Effect.Effect<string | undefined> =>
-  Effect.promise(() => readFile(path, "utf8").catch(() => undefined))
+type Found =
+  | { readonly _tag: "There"; readonly text: string; readonly mtimeMillis: number }
+  | { readonly _tag: "Absent" }
+  | { readonly _tag: "Unknown"; readonly why: string }
 
-/** Whole or not at all, since it is looked for all the time. */
+const read = (path: string): Effect.Effect<Found> =>
+  Effect.promise(async (): Promise<Found> => {
+    try {
+      const [text, { mtimeMs }] = [await readFile(path, "utf8"), await stat(path)]
+      return { _tag: "There", text, mtimeMillis: mtimeMs }
+    } catch (cause) {
+      const code = (cause as NodeJS.ErrnoException).code ?? String(cause)
+      if (code === "EACCES") {
+        // It can be seen, and so it is there, whatever it says.
+        const seen = await stat(path).catch(() => undefined)
+        if (seen !== undefined)
+          return { _tag: "There", text: "by somebody whose file ep2 may not read\n", mtimeMillis: seen.mtimeMs }
+      }
+      if (code === "ENOENT" && (await stat(dirname(path)).catch(() => undefined)) !== undefined)
+        return { _tag: "Absent" }
+      return { _tag: "Unknown", why: `cannot be read (${code}); what was known before holds` }
+    }
+  })
+
+/** Whole or not at all, since it is looked for all the time, and for ep2 to read, whoever it runs as. */
 const put = (path: string, text: string) =>
   attempt(path, async () => {
     const fresh = `${path}.${process.pid}.new`
-    await writeFile(fresh, text, { mode: 0o644 })
+    await writeFile(fresh, text)
+    await chmod(fresh, 0o644)
     await rename(fresh, path)
   })
 

@@ -126,12 +126,14 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     if (isBetween) yield* writer.attend
     const nothing: Outcome = { plan: Plan.none(backend), hasActed: false, errors: [] }
     if (isBetween) return nothing
+    // A pause leaves it for later; who has no answer yet has nothing that could be let go.
+    const isReleased = isPaused ? false : yield* overrides.takeRelease(backend)
     if (answer === undefined) {
       if (observed.processes.length > 0 && !isPaused) yield* offerAsIs(state, observed)
       return nothing
     }
     const nowMillis = yield* Clock.currentTimeMillis
-    const { desired, held } = yield* judge(state, answer, observed, nowMillis)
+    const { desired, held } = yield* judge(state, answer, observed, { nowMillis, isReleased })
     yield* Status.pass(desired, observed)
     const way = yield* growth.way(observed)
     const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis, growth: way.growth })
@@ -166,13 +168,13 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     { memory, options }: State,
     answer: DesiredState,
     observed: ObservedState,
-    nowMillis: number
+    { isReleased, nowMillis }: { readonly nowMillis: number; readonly isReleased: boolean }
   ) {
     const overdue = Plan.overdue(memory.plan, { ...options.plan, nowMillis })
     const input = { answer, number: memory.number, served: Guard.served(observed), overdue, nowMillis }
     const verdict = Guard.judge({ ...input, isReleased: false }, memory.guard, options.guard)
     memory.guard = verdict.memory
-    if (!(yield* overrides.takeRelease(options.name))) return verdict
+    if (!isReleased) return verdict
     if (verdict.held === undefined) {
       yield* Effect.logInfo("released by the operator: nothing was held")
       return verdict

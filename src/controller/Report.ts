@@ -212,12 +212,13 @@ export const holdLine = ({ pending }: DesiredState, hold: Guard.Hold, options: G
       return `the source answers that nothing is wanted; the ${count} endpoints that are served stay: ${names}; if that is right, run \`ep2 release\`, or set allow_empty = True for good`
     case "removal": {
       const { confirmations, confirmEveryMillis, maxRemovalPercent, minServers, windowMillis } = options
-      const isFew = wanted < minServers
-      const limit = isFew
-        ? `fewer than min_servers = ${minServers}`
-        : `max_removal_percent is ${maxRemovalPercent} of the ${most} that were served within ${windowMillis / 1000} s`
+      const dead = hold.overdue === 0 ? "" : `, ${hold.overdue} of which have not come up in their time`
+      const why =
+        hold.limit === "minServers"
+          ? `fewer than min_servers = ${minServers}`
+          : `max_removal_percent is ${maxRemovalPercent} of the ${most} that were served within ${windowMillis / 1000} s`
       return (
-        `the source names ${wanted} endpoints, ${limit}: ${count} that it leaves out stay until ${confirmations} answers in a row, ` +
+        `the source names ${wanted} endpoints${dead}: ${why}; ${count} that it leaves out stay until ${confirmations} answers in a row, ` +
         `${(confirmEveryMillis / 1000).toFixed(1)} s apart or more, have left them out, or until \`ep2 release\`: ${names}`
       )
     }

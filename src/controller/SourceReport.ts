@@ -132,7 +132,7 @@ const ageLine = ({ answeredAtMillis, failing }: SourceState, sinceMillis: number
   const tries = inNumber(failing?.tries ?? 0)
   const message = failing?.error.message ?? ""
   return answeredAtMillis === undefined
-    ? `${silent}, and not once since ep2 started (${since}, ${tries}): HAProxy is left as it is; ${message}`
+    ? `${silent}, and not once since ep2 started (${since}, ${tries}): HAProxy has what it had; ${message}`
     : `${silent} (since ${since}, ${tries}): HAProxy serves its answer of then; ${message}`
 }
 

@@ -18,7 +18,8 @@
  * `windowMillis`, so that servers which go one by one are seen as what they are
  * together. What is wanted and may still come up counts as there, since nothing is
  * taken away before it is up (`Retirement`): a replacement is no loss. What did not
- * come up in its time counts no more.
+ * come up in its time counts no more. "Names as leaving" is a statement of the source
+ * (an instance in standby); what it merely no longer names is left out.
  *
  * Pure and deterministic.
  */
@@ -28,7 +29,8 @@ import {
   endpointKey,
   isPlaceholder,
   type ObservedState,
-  slotNumber
+  slotNumber,
+  type Wanted
 } from "./State.ts"
 
 export interface Options {
@@ -50,6 +52,8 @@ export interface Memory {
   readonly most: ReadonlyArray<{ readonly atMillis: number; readonly count: number }>
   /** Served endpoints that answers leave out, by key. */
   readonly missing: ReadonlyMap<string, Missing>
+  /** What was to be served after the last look, by key; `undefined` before the first one. */
+  readonly meant: ReadonlySet<string> | undefined
   /** The number of the last answer that was judged. */
   readonly answer: number
 }
@@ -61,7 +65,7 @@ interface Missing {
   readonly atMillis: number
 }
 
-export const emptyMemory: Memory = { most: [], missing: new Map(), answer: 0 }
+export const emptyMemory: Memory = { most: [], missing: new Map(), meant: undefined, answer: 0 }
 
 export interface Input {
   readonly answer: DesiredState
@@ -83,8 +87,12 @@ export interface Hold {
   readonly endpoints: ReadonlyArray<Endpoint>
   /** How many the source wants. */
   readonly wanted: number
+  /** How many of those have not come up in their time. */
+  readonly overdue: number
   /** The most that was served within the window. */
   readonly most: number
+  /** With `removal`: which of the two limits is passed. */
+  readonly limit: "minServers" | "maxRemovalPercent"
 }
 
 export interface Verdict {
@@ -98,30 +106,37 @@ export interface Verdict {
 export const judge = (input: Input, before: Memory, options: Options): Verdict => {
   const { answer, served } = input
   const wanted = new Set(answer.wanted.map(keyOf))
-  const leaving = new Set(answer.leaving.map(keyOf))
+  // What is left out is not named, though it is known by what it was called.
+  const leaving = new Set(answer.leaving.filter(({ isMissing }) => isMissing !== true).map(keyOf))
   const isUnknown = answer.pending.some((one) => one.isUnknown)
   const going = served.filter((endpoint) => !wanted.has(endpointKey(endpoint)))
   const unnamed = going.filter((endpoint) => !leaving.has(endpointKey(endpoint)))
-  const most = nextMost(input, before, options)
   const missing = nextMissing({ ...input, going, unnamed, isUnknown }, before, options)
-  const memory = { most, missing, answer: input.number }
+  const samples = nextMost(input, before, options)
+  const most = samples[0]?.count ?? 0
+  const left = answer.wanted.filter((one) => !input.overdue.has(keyOf(one))).length
+  const limit = left < options.minServers ? "minServers" : "maxRemovalPercent"
+  const conclude = (kept: ReadonlyArray<Wanted>, held: Hold | undefined): Verdict => {
+    const desired = { ...answer, wanted: [...answer.wanted, ...kept] }
+    const meant = new Set(desired.wanted.map(keyOf))
+    return { desired, held, memory: { most: samples, missing, meant, answer: input.number } }
+  }
   const timesOf = (endpoint: Endpoint) => missing.get(endpointKey(endpoint))?.times ?? 0
 
   const verdict = (reason: Hold["reason"], among: ReadonlyArray<Endpoint>, enough: number): Verdict => {
     const endpoints = among.filter((endpoint) => timesOf(endpoint) < enough)
-    if (endpoints.length === 0) return { desired: answer, held: undefined, memory }
-    const held: Hold = { reason, endpoints, wanted: wanted.size, most: mostOf(most) }
-    const kept = endpoints.map((endpoint) => ({ endpoint, origin: origins[reason] }))
-    return { desired: { ...answer, wanted: [...answer.wanted, ...kept] }, held, memory }
+    if (endpoints.length === 0) return conclude([], undefined)
+    const held: Hold = { reason, endpoints, wanted: wanted.size, overdue: wanted.size - left, most, limit }
+    return conclude(
+      endpoints.map((endpoint) => ({ endpoint, origin: origins[reason] })),
+      held
+    )
   }
 
   if (isUnknown && unnamed.length > 0) return verdict("unknown", unnamed, Number.POSITIVE_INFINITY)
   if (wanted.size === 0 && !options.allowEmpty) return verdict("empty", going, Number.POSITIVE_INFINITY)
-  const left = answer.wanted.filter((one) => !input.overdue.has(keyOf(one))).length
-  const isMuch = (mostOf(most) - left) * 100 > mostOf(most) * options.maxRemovalPercent
-  return isMuch || left < options.minServers
-    ? verdict("removal", unnamed, options.confirmations)
-    : { desired: answer, held: undefined, memory }
+  const isMuch = (most - left) * 100 > most * options.maxRemovalPercent
+  return isMuch || limit === "minServers" ? verdict("removal", unnamed, options.confirmations) : conclude([], undefined)
 }
 
 const origins: Readonly<Record<Hold["reason"], string>> = {
@@ -132,17 +147,17 @@ const origins: Readonly<Record<Hold["reason"], string>> = {
 
 const keyOf = ({ endpoint }: { readonly endpoint: Endpoint }): string => endpointKey(endpoint)
 
-const mostOf = (most: Memory["most"]): number => most[0]?.count ?? 0
-
-/** Falls from the first to the last, so that the first is the most and each is there only as long as none above it came later. */
-const nextMost = (
-  { nowMillis, overdue, served }: Input,
-  { most }: Memory,
-  { windowMillis }: Options
-): Memory["most"] => {
-  const count = served.filter((endpoint) => !overdue.has(endpointKey(endpoint))).length
-  const within = most.filter((one) => one.count > count && nowMillis - one.atMillis <= windowMillis)
-  return [...within, { atMillis: nowMillis, count }]
+/**
+ * What is served and was meant to be counts. What is served while its replacement
+ * comes up does not: both together were never wanted. Falls from the first to the
+ * last, so that the first is the most, and each is there only as long as none above
+ * it came later.
+ */
+const nextMost = (input: Input, { meant, most }: Memory, { windowMillis }: Options): Memory["most"] => {
+  const { nowMillis, overdue, served } = input
+  const keys = served.map(endpointKey).filter((key) => !overdue.has(key) && meant?.has(key) !== false)
+  const within = most.filter((one) => one.count > keys.length && nowMillis - one.atMillis <= windowMillis)
+  return [...within, { atMillis: nowMillis, count: keys.length }]
 }
 
 const nextMissing = (

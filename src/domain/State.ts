@@ -83,10 +83,12 @@ export interface Pending extends Refused {
   readonly isUnknown: boolean
 }
 
-/** An endpoint that the orchestrator still names and no longer vouches for. To the plan it is one that is not wanted. */
+/** An endpoint that the orchestrator no longer vouches for, and what it calls it. To the plan it is one that is not wanted. */
 export interface Leaving extends Wanted {
   /** Worded to follow the origin: `is in Standby`. */
   readonly reason: string
+  /** The answer does not name it any more: that it is gone is known by that alone. */
+  readonly isMissing?: true
 }
 
 /** What the orchestrator wants served, for one backend. Each endpoint once; order carries no meaning. */

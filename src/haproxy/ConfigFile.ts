@@ -332,7 +332,7 @@ const make = Effect.fnUntraced(function* (options: { readonly configFile: string
 const goodOf = (file: string): string => `${file}.lkg`
 
 /** What `TemplateRenderer` says a text was rendered from; nothing in a text of somebody else. */
-const markOf = (text: string): string | undefined => /^\s*setenv\s+EP2_CONFIG\s+(\S+)/m.exec(text)?.[1]
+export const markOf = (text: string): string | undefined => /^\s*setenv\s+EP2_CONFIG\s+(\S+)/m.exec(text)?.[1]
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)

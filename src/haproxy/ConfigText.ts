@@ -85,3 +85,15 @@ export const sections = (lines: ReadonlyArray<string>): ReadonlyArray<Section> =
 
 /** Whether servers of a backend with that name can stand in the section. */
 export const isBackend = ({ kind }: Section): boolean => kind === "backend" || kind === "listen"
+
+/** The names of the `server` lines of a backend, in order. */
+export const serverNames = (text: string, backend: string): ReadonlyArray<string> => {
+  const lines = text.split("\n")
+  return sections(lines)
+    .filter((section) => isBackend(section) && section.name === backend)
+    .flatMap(({ begin, end }) => lines.slice(begin, end))
+    .flatMap((line) => {
+      const [keyword, name] = split(line).words
+      return keyword === "server" && name !== undefined ? [name] : []
+    })
+}

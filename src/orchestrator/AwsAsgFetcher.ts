@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto"
 import { Duration, Effect, Layer, Option, Redacted, Result, type Scope } from "effect"
 import { distance } from "fastest-levenshtein"
-import type { Pending } from "../domain/State.ts"
+import type { Leaving, Pending } from "../domain/State.ts"
 import * as AsgMembership from "./AsgMembership.ts"
 import { type AwsAccess, nameOf } from "./AwsAccess.ts"
 import * as AwsAccount from "./AwsAccount.ts"
@@ -109,10 +109,10 @@ const makeFollow = (given: {
 const namedOf = ({ groups, ipType, port }: AwsTarget, snapshot: AwsAccount.Snapshot): Named => {
   const candidates: Array<Candidate> = []
   const pending: Array<Pending> = []
-  const leaving: Array<Candidate & { readonly reason: string }> = []
-  const leave = (origin: string, { id }: AsgMembership.Member, reason: string) => {
+  const leaving: Array<NonNullable<Named["leaving"]>[number]> = []
+  const leave = (origin: string, { id }: AsgMembership.Member, why: Pick<Leaving, "reason" | "isMissing">) => {
     const address = InstanceAddresses.lastAddressOf(snapshot.addresses, id, ipType)
-    if (address !== undefined) leaving.push({ origin, address, port, reason })
+    if (address !== undefined) leaving.push({ origin, address, port, ...why })
   }
   for (const group of groups.flatMap((name) => snapshot.groups.get(name) ?? [])) {
     for (const member of group.members) {
@@ -124,12 +124,13 @@ const namedOf = ({ groups, ipType, port }: AwsTarget, snapshot: AwsAccount.Snaps
           onFailure: (lack) => pending.push({ origin, ...lack })
         })
       } else if (membership === "leaving") {
-        leave(origin, member, AsgMembership.reasonOf(member))
+        leave(origin, member, { reason: AsgMembership.reasonOf(member) })
       }
     }
   }
   for (const { group: name, member } of snapshot.departed) {
-    if (groups.includes(name)) leave(AsgMembership.originOf({ name }, member), member, "is no longer in the group")
+    const why = { reason: "is no longer in the group", isMissing: true } as const
+    if (groups.includes(name)) leave(AsgMembership.originOf({ name }, member), member, why)
   }
   return { candidates, refused: [], pending, leaving }
 }

@@ -44,8 +44,8 @@ export interface Named {
   readonly refused: ReadonlyArray<Refused>
   /** What the source will vouch for once it has what it lacks. */
   readonly pending?: ReadonlyArray<Pending>
-  /** What the source names and no longer vouches for; addresses only, no host names. */
-  readonly leaving?: ReadonlyArray<Candidate & { readonly reason: string }>
+  /** What the source no longer vouches for, whether it names it still or not; addresses only, no host names. */
+  readonly leaving?: ReadonlyArray<Candidate & Pick<Leaving, "reason" | "isMissing">>
 }
 
 /** Text that is equal for two answers that name the same, in whatever order. */
@@ -92,10 +92,11 @@ export const vet = Effect.fnUntraced(function* (
     }
   }
   const leaving = new Map<string, Leaving>()
-  for (const { address, origin, port, reason } of [...(named.leaving ?? [])].sort(byOrigin)) {
+  for (const { address, isMissing, origin, port, reason } of [...(named.leaving ?? [])].sort(byOrigin)) {
     const one = endpoint(address, port)
     if (Result.isFailure(one) || wanted.has(endpointKey(one.success))) continue
-    leaving.set(endpointKey(one.success), { endpoint: one.success, origin: oneLine(origin), reason })
+    const missing = isMissing === true ? { isMissing } : {}
+    leaving.set(endpointKey(one.success), { endpoint: one.success, origin: oneLine(origin), reason, ...missing })
   }
   return {
     backend: options.backend,

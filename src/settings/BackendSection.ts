@@ -116,7 +116,10 @@ export const textsOf = <Names extends string>(
     const schema: Decoding.SectionSchema = overridden[name]
     const mine = Object.fromEntries(Object.entries(schema.fields).filter(([key]) => section.entries.has(key)))
     const own = Decoding.textsOf(alone, section.name, Schema.Struct(mine), section)
-    return layered(own, base[name], schema)
+    // A section that the file does not have has what [DEFAULT] says all the same.
+    const empty = { ...section, entries: new Map() }
+    const below = base[name].line === undefined ? Decoding.textsOf(alone, section.name, schema, empty) : base[name]
+    return layered(own, below, schema)
   }
   return { haproxy: over("haproxy"), AWS: over("AWS"), CONSUL: over("CONSUL"), FILE: over("FILE") }
 }

@@ -2,14 +2,25 @@
  * `ep2.conf` as the rest of ep2 wants it: checked, typed and grouped by who uses it.
  * Sections and keys, their units and defaults stand in `HaproxyKeys` and `SourceKeys`.
  */
-import { Array as Arr, type Duration, Effect, FileSystem, type PlatformError, Redacted, Result } from "effect"
+import {
+  Array as Arr,
+  type Duration,
+  Effect,
+  Equal,
+  FileSystem,
+  type PlatformError,
+  Redacted,
+  Result,
+  Schema,
+  Struct
+} from "effect"
 import * as BackendSection from "./BackendSection.ts"
 import * as ConfFile from "./ConfFile.ts"
 import * as Decoding from "./Decoding.ts"
 import { Haproxy } from "./HaproxyKeys.ts"
 import * as Names from "./Names.ts"
 import * as Rules from "./Rules.ts"
-import { describePlace, type Problem, SettingsError } from "./SettingsError.ts"
+import { describePlace, type Place, type Problem, SettingsError } from "./SettingsError.ts"
 import * as Source from "./Source.ts"
 
 export interface Settings {
@@ -94,6 +105,31 @@ export interface Loaded {
  * permission, a folder or a device, more than 1 MiB, not UTF-8; else as `decode`.
  */
 export const load = Effect.fn("Settings.load")(function* (path: string) {
+  return yield* Effect.fromResult(decode(path, yield* readText(path)))
+})
+
+/** What tells one ep2 from another: where its lock is, and the names of its backends. */
+export interface Identity {
+  readonly lock: { readonly dir: string; readonly configFile: string }
+  readonly backends: ReadonlyArray<string>
+}
+
+/** Reads that much of a file, whatever else is wrong with it. Fails as `load` does, and where one of these keys is bad. */
+export const loadIdentity = Effect.fn("Settings.loadIdentity")(function* (path: string) {
+  const { conf } = ConfFile.parse(yield* readText(path))
+  const keys = Schema.Struct(Struct.pick(Haproxy.fields, ["haproxy_config_file", "lock_dir", "backend_name"]))
+  const { sections } = Names.check(conf)
+  const { problems, whole } = Decoding.decode(keys, Decoding.textsOf(conf, "haproxy", keys, sections.get("haproxy")))
+  if (Arr.isReadonlyArrayNonEmpty(problems)) return yield* new SettingsError({ file: path, problems })
+  if (whole === undefined) throw new Error(`${path} is refused and nothing is wrong with it`)
+  const others = BackendSection.find(conf, whole.backend_name).sections.map(({ name }) => name)
+  return {
+    lock: { dir: whole.lock_dir, configFile: whole.haproxy_config_file },
+    backends: [whole.backend_name, ...others]
+  } satisfies Identity
+})
+
+const readText = Effect.fnUntraced(function* (path: string) {
   const refuse = (why: Omit<Problem, "key" | "value" | "section">) => new SettingsError({ file: path, problems: [why] })
   const unreadable = (error: PlatformError.PlatformError) => refuse({ found: wordsOf(error), expected })
   const files = yield* FileSystem.FileSystem
@@ -105,7 +141,7 @@ export const load = Effect.fn("Settings.load")(function* (path: string) {
   const text = textOf(bytes)
   if (Result.isFailure(text))
     return yield* refuse({ line: text.failure, found: "a byte that is not UTF-8", expected: "UTF-8 text" })
-  return yield* Effect.fromResult(decode(path, text.success))
+  return text.success
 })
 
 /**
@@ -143,9 +179,13 @@ export const decode = (file: string, text: string): Result.Result<Loaded, Settin
     if (!Arr.isArrayNonEmpty(shown)) throw new Error(`${file} is refused and nothing is wrong with it`)
     return Result.fail(new SettingsError({ file, problems: shown }))
   }
-  const warnings = unique(byLine([...names.warnings, ...backends.flatMap((one) => one.warnings)]))
+  const settings = [first, ...more] as const
+  const doubles = others.sections.flatMap(({ name, section: { line, name: header } }) =>
+    sameAs(settings, name, { line, section: header })
+  )
+  const warnings = unique(byLine([...names.warnings, ...backends.flatMap((one) => one.warnings), ...doubles]))
   return Result.succeed({
-    settings: { ...group(file, haproxy.whole), backends: [first, ...more] },
+    settings: { ...group(file, haproxy.whole), backends: settings },
     warnings: warnings.map((warning) => `${describePlace(file, warning)}: ${warning.text}`)
   })
 }
@@ -206,6 +246,20 @@ const group = (file: string, keys: (typeof Haproxy)["Type"]): Omit<Settings, "ba
   lock: { dir: keys.lock_dir, retryInterval: keys.sleep_before_next_lock_attempt },
   log: { file: keys.log_file, format: keys.log_format, level: keys.log_level }
 })
+
+/** A forgotten key: a further backend that would serve just what another one does. */
+const sameAs = (
+  settings: ReadonlyArray<BackendSettings>,
+  name: string,
+  place: Place
+): ReadonlyArray<Place & { readonly text: string }> => {
+  const mine = settings.find((one) => one.name === name)
+  const twin = settings.find(
+    (one) => one.name !== name && one.port === mine?.port && Equal.equals(one.source, mine.source)
+  )
+  const text = `it has the source and the port of ${twin?.name}, and so serves the same servers: does it lack a key of its own?`
+  return mine === undefined || twin === undefined ? [] : [{ ...place, text }]
+}
 
 /** What is inherited is found wrong by every backend that inherits it, and said once. */
 const unique = <A>(places: ReadonlyArray<A>): ReadonlyArray<A> => [

@@ -94,8 +94,8 @@ describe("SourceReport.heard", () => {
 
       assert.deepStrictEqual(lines, [
         "0 Warn waiting for the source: Consul: no answer in 10 s",
-        "1 Warn the source has not answered for 1 min, and not once since ep2 started (1970-01-01T00:00:00Z, 1 try): HAProxy is left as it is; Consul: no answer in 10 s",
-        "2 Warn the source has not answered for 2 min, and not once since ep2 started (1970-01-01T00:00:00Z, 3 tries): HAProxy is left as it is; Consul: no answer in 10 s",
+        "1 Warn the source has not answered for 1 min, and not once since ep2 started (1970-01-01T00:00:00Z, 1 try): HAProxy has what it had; Consul: no answer in 10 s",
+        "2 Warn the source has not answered for 2 min, and not once since ep2 started (1970-01-01T00:00:00Z, 3 tries): HAProxy has what it had; Consul: no answer in 10 s",
         "2 Info the source answers after 2 min (4 tries): Consul"
       ])
     })

@@ -103,7 +103,11 @@ describe("Guard.judge, row by row", () => {
     const nameless = pending.map((one) => ({ ...one, isUnknown: false }))
     const withoutAddress = once({ ...answer("b"), pending: nameless }, served, { maxRemovalPercent: 100 })
 
-    assert.deepStrictEqual(lacking.held, { reason: "unknown", endpoints: [endpoints.a], wanted: 1, most: 3 })
+    assert.deepStrictEqual(lacking.held, {
+      reason: "unknown",
+      endpoints: [endpoints.a],
+      ...{ wanted: 1, overdue: 0, most: 3, limit: "maxRemovalPercent" as const }
+    })
     assert.deepStrictEqual([known.held, withoutAddress.held], [undefined, undefined])
   })
 
@@ -115,7 +119,11 @@ describe("Guard.judge, row by row", () => {
       const { desired, held } = story.answers([], 5000, { leaving })
 
       assert.strictEqual(desired.wanted.length, 10)
-      assert.deepStrictEqual(held, { reason: "empty", endpoints: ten, wanted: 0, most: 10 })
+      assert.deepStrictEqual(held, {
+        reason: "empty",
+        endpoints: ten,
+        ...{ wanted: 0, overdue: 0, most: 10, limit: "minServers" as const }
+      })
     }
   })
 
@@ -136,11 +144,12 @@ describe("Guard.judge, row by row", () => {
 
     const held = [0, 5000, 5000].map((after) => story.answers(ten.slice(0, 4), after).held)
 
-    assert.deepStrictEqual(held, [
-      { reason: "removal", endpoints: ten.slice(4), wanted: 4, most: 10 },
-      { reason: "removal", endpoints: ten.slice(4), wanted: 4, most: 10 },
-      undefined
-    ])
+    const hold = {
+      reason: "removal" as const,
+      endpoints: ten.slice(4),
+      ...{ wanted: 4, overdue: 0, most: 10, limit: "maxRemovalPercent" as const }
+    }
+    assert.deepStrictEqual(held, [hold, hold, undefined])
   })
 
   it("asks for confirmation of an answer that leaves fewer than min_servers, be it one less", () => {
@@ -218,13 +227,43 @@ describe("Guard.judge, row by row", () => {
     assert.isUndefined(once(named(ten), [endpoints.a, endpoints.b, endpoints.c]).held)
   })
 
+  it.each([0, 30, 49, 50])("lets all be replaced through all the passes that it takes, at %i percent", (percent) => {
+    const story = makeStory({ maxRemovalPercent: percent }, ten.slice(0, 4))
+
+    const first = story.answers(ten.slice(4, 8), 1000)
+    // The new ones have come up, and the old ones are let go of one by one.
+    const rest = [8, 7, 6, 5, 4].map((count) =>
+      story.looksAgain(ten.slice(4, 8), 1000, { served: ten.slice(8 - count, 8) })
+    )
+    const afterwards = story.answers(ten.slice(4, 7), 5000)
+
+    assert.deepStrictEqual(
+      [first, ...rest].map(({ held }) => held),
+      Array(6).fill(undefined)
+    )
+    assert.strictEqual(afterwards.held === undefined, percent >= 30)
+  })
+
+  it("holds what is no longer named, though it is known by what it was called", () => {
+    const isMissing = true as const
+    const leaving = ten.slice(1).map((endpoint) => ({ endpoint, origin: "i", reason: "is gone", isMissing }))
+
+    const { held } = once({ ...named(ten.slice(0, 1)), leaving }, ten)
+
+    assert.deepStrictEqual(held?.endpoints, ten.slice(1))
+  })
+
   it("does not take for a replacement what did not come up in its time", () => {
     const input = { answer: answer("b"), number: 1, served: [endpoints.a], isReleased: false, nowMillis: 0 }
     const overdue = new Set([endpointKey(endpoints.b)])
 
     const { held } = Guard.judge({ ...input, overdue }, Guard.emptyMemory, options)
 
-    assert.deepStrictEqual(held, { reason: "removal", endpoints: [endpoints.a], wanted: 1, most: 1 })
+    assert.deepStrictEqual(held, {
+      reason: "removal",
+      endpoints: [endpoints.a],
+      ...{ wanted: 1, overdue: 1, most: 1, limit: "minServers" as const }
+    })
   })
 
   it("holds at a cold boot what the file on disk has, against an empty answer", () => {

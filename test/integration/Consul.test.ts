@@ -51,6 +51,10 @@ describe.each(World.versions)("Consul to HAProxy %s", (version) => {
       yield* register(d!)
       yield* consul.deregister("a")
       yield* serves(world, [b!, c!, d!])
+      yield* World.eventually(
+        "each has answered",
+        Effect.map(traffic.report, ({ byServer }) => Object.keys(byServer).length === 4)
+      )
 
       const report = yield* traffic.stop
       assert.deepStrictEqual(report.failures, [])

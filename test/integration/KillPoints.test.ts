@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process"
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Semaphore } from "effect"
+import * as Seal from "../../src/haproxy/Seal.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import type { Point } from "./KillPoints.ts"
 import * as KillRounds from "./KillRounds.ts"
@@ -26,7 +27,8 @@ const shrinkBack = Effect.fnUntraced(function* (stage: KillRounds.Stage) {
   const { version, world } = stage
   yield* KillRounds.stopEp2(stage)
   yield* KillRounds.want(stage, ["a", "b"])
-  const small = readFileSync(world.configFile, "utf8").replace(/^ *server node[34] .*\n/gm, "")
+  const [text = ""] = readFileSync(world.configFile, "utf8").split("# ep2: sum ")
+  const small = Seal.seal(text.replace(/^ *server node[34] .*\n/gm, ""))
   for (const end of ["", ".lkg"]) yield* World.replaceFile(`${world.configFile}${end}`, small)
   const [master] = yield* world.haproxyPids
   const files = ["-f", world.configFile, "-p", world.pidFile]

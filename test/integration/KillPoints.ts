@@ -79,6 +79,7 @@ const replace = (owner: object, name: string, by: (original: Call) => Call) => {
 const fileName = (path: unknown): string =>
   basename(String(path))
     .replace(/^\.(.*)\.\d+\.\d+\.ep2-candidate$/, "$1 candidate")
+    .replace(/\.\d{8}T\d{6}\.\d{3}Z\.bak/, ".bak")
     .replace(/^ep2-.*\.(pid|lock)$/, "lock.$1")
     .replace(/^ep2-test-.*$/, "folder")
 

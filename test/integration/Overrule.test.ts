@@ -1,9 +1,10 @@
 /** `ep2 pause`, `resume` and `release`, and what the guard holds until then. */
-import { readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { endpointKey } from "../../src/domain/State.ts"
+import * as Binaries from "../servers/Binaries.ts"
 import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as Traffic from "../servers/Traffic.ts"
@@ -18,7 +19,14 @@ const makeWorld = (settings: Readonly<Record<string, string>> = {}) =>
   World.make({
     version,
     source: (dir) => `[FILE]\npath = ${fileOf(dir)}`,
-    settings: { orchestrator: "file", new_servers: "trusted", sleep_before_next_run: "0.5", ...settings }
+    backend: "    option idle-close-on-response\n",
+    settings: (dir) => {
+      // HAProxy's program by a name that can be taken away.
+      mkdirSync(join(dir, "bin"))
+      const haproxy_binary = join(dir, "bin", "haproxy")
+      symlinkSync(Binaries.haproxy(version), haproxy_binary)
+      return { orchestrator: "file", new_servers: "trusted", sleep_before_next_run: "0.5", haproxy_binary, ...settings }
+    }
   })
 
 const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
@@ -107,6 +115,77 @@ describe("ep2 pause and resume", () => {
     })
   )
 
+  it.live("leave a HAProxy to its owner that was stopped meanwhile", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld()
+      const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
+      const ep2 = yield* start(world, [a!])
+      yield* run(world, "pause")
+      yield* logs(ep2, /paused \(since/)
+      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* logs(ep2, /HAProxy cannot be observed/)
+      yield* want(world, [a!, b!])
+      yield* run(world, "resume")
+
+      yield* logs(ep2, /HAProxy does not run: it is left to its owner/)
+      yield* Effect.sleep("500 millis")
+      assert.deepStrictEqual(yield* world.haproxyPids, [])
+      yield* World.startHaproxy(world, version)
+      yield* serves(world, [a!, b!])
+    })
+  )
+
+  it.live("count while ep2 still waits for its source, and while its conf is in the middle of an edit", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ reload_interval: "0.5" })
+      const [a] = yield* HttpBackends.makeAll(["a"])
+      yield* Effect.scoped(start(world, [a!]))
+      const file = readFileSync(world.configFile, "utf8")
+      writeFileSync(world.template, readFileSync(world.template, "utf8").replace("retries 3", "retries 4"))
+      yield* World.replaceFile(fileOf(world.dir), "[{")
+      const ep2 = yield* world.start()
+      yield* logs(ep2, /HAProxy is left as it is until a source answers/)
+
+      const conf = readFileSync(world.conf, "utf8")
+      writeFileSync(world.conf, conf.replace("node_slots = 8", "node_slots = eigh"))
+      const { exitCode, output } = yield* run(world, "pause")
+      yield* logs(ep2, /paused \(since/)
+      yield* want(world, [a!])
+      yield* Effect.sleep("2 seconds")
+      assert.strictEqual(readFileSync(world.configFile, "utf8"), file)
+      writeFileSync(world.conf, conf)
+      yield* run(world, "resume")
+
+      assert.strictEqual(exitCode, 0)
+      assert.match(output, /for the ep2 with pid \d+/)
+      yield* logs(ep2, /HAProxy runs another configuration: reloading it/)
+      yield* serves(world, [a!])
+    })
+  )
+
+  it.live("do not end an ep2 whose HAProxy cannot be brought up after the pause: it tries again", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ reload_interval: "0.5" })
+      const [a] = yield* HttpBackends.makeAll(["a"])
+      const ep2 = yield* start(world, [a!])
+      yield* run(world, "pause")
+      yield* logs(ep2, /paused \(since/)
+      // Somebody starts it without ep2's mark, and takes the program away that ep2 is to reload it with.
+      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      writeFileSync(world.configFile, readFileSync(world.configFile, "utf8").replace(/ *setenv EP2_CONFIG .*\n/, ""))
+      yield* World.startHaproxy(world, version)
+      const program = join(world.dir, "bin", "haproxy")
+      renameSync(program, `${program}.away`)
+      yield* run(world, "resume")
+      yield* logs(ep2, /HAProxy goes on as it is, and is tried again: .*no such file/)
+      renameSync(`${program}.away`, program)
+
+      yield* logs(ep2, /HAProxy runs another configuration: reloading it/)
+      yield* serves(world, [a!])
+      assert.notMatch(ep2.output(), /fatal/)
+    })
+  )
+
   it.live("of an ep2 that was not paused say so, and of a conf that is not there what is wrong", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld()
@@ -114,7 +193,10 @@ describe("ep2 pause and resume", () => {
       const resumed = yield* run(world, "resume")
       const missing = yield* world.start(["pause", "--conf", join(world.dir, "none.conf")])
 
-      assert.deepStrictEqual([resumed.exitCode, resumed.output.trim()], [0, "ep2 was not paused"])
+      assert.deepStrictEqual(
+        [resumed.exitCode, resumed.output.trim()],
+        [0, `ep2 was not paused\nno ep2 runs on ${world.configFile}: it counts for the next one that does`]
+      )
       assert.strictEqual(yield* missing.ended, 2)
       assert.match(missing.output(), /none\.conf: there is no such file/)
     })
@@ -172,7 +254,7 @@ describe("the guard", () => {
       yield* serves(world, all)
       yield* logs(
         ep2,
-        /the source names 1 endpoints, max_removal_percent is 50 of the 4 .*: 4 that it leaves out stay until 3 answers/
+        /the source names 1 endpoints: max_removal_percent is 50 of the 4 .*; 4 that it leaves out stay until 3 answers/
       )
       yield* serves(world, [all[4]!])
 
@@ -235,6 +317,43 @@ describe("a start while the source is down", () => {
 
         yield* serves(world, [a!, b!, c!])
       })
+  )
+
+  it.live("does so with the file as it is where the template is in the middle of an edit", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld()
+      const [a] = yield* HttpBackends.makeAll(["a"])
+      yield* Effect.scoped(start(world, [a!]))
+      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* World.replaceFile(fileOf(world.dir), "[{")
+      writeFileSync(world.template, "global\n{{ nod")
+
+      const ep2 = yield* world.start()
+
+      yield* serves(world, [a!])
+      yield* logs(ep2, /HAProxy is started with .*haproxy\.cfg as it is: .*haproxy\.cfg\.template/)
+    })
+  )
+
+  it.live("leaves servers alone that are not ep2's, where the source names nothing in their place", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld({ reload_interval: "0.5" })
+      const [a] = yield* HttpBackends.makeAll(["a"])
+      const old = `server app1 127.0.0.1:${a!.endpoint.port} check inter 100ms`
+      writeFileSync(world.configFile, readFileSync(world.template, "utf8").replace("{{nodes}}", old))
+      yield* World.startHaproxy(world, version)
+      const traffic = yield* Traffic.start({ port: world.port })
+      yield* want(world, [])
+
+      const ep2 = yield* world.start()
+      yield* logs(ep2, /the source of web names nothing, and HAProxy serves app1 there/)
+      yield* Effect.sleep("1 second")
+      assert.include(readFileSync(world.configFile, "utf8"), "app1")
+      yield* want(world, [a!])
+
+      yield* serves(world, [a!])
+      assert.deepStrictEqual((yield* traffic.stop).failures, [])
+    })
   )
 
   it.live("waits where there is no file of a last run", () =>

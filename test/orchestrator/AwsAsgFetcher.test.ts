@@ -82,7 +82,8 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher", (it) => 
           {
             endpoint: { address: detached!.address, port: 80 },
             origin: `${detached!.id} in leaves (eu-central-1a)`,
-            reason: "is no longer in the group"
+            reason: "is no longer in the group",
+            isMissing: true
           }
         ]
       )

@@ -71,8 +71,8 @@ describe("[backend NAME]", () => {
   })
 
   it("warns of a key that ep2 does not know, and names one that it may have been meant to be", () => {
-    assert.deepStrictEqual(Conf.loaded(withBackend("backend api", "colour = blue")).warnings, [
-      "ep2.conf:7: [backend api] colour: ep2 knows no such key and ignores it"
+    assert.deepStrictEqual(Conf.loaded(withBackend("backend api", "service_name = api", "colour = blue")).warnings, [
+      "ep2.conf:8: [backend api] colour: ep2 knows no such key and ignores it"
     ])
     assert.deepStrictEqual(Conf.refusal(withBackend("backend api", "servce_name = api")), [
       "ep2.conf:7: [backend api] servce_name: ep2 knows no such key; expected service_name"
@@ -137,6 +137,19 @@ describe("[backend NAME]", () => {
     assert.deepStrictEqual(Conf.refusal(text), [
       'ep2.conf:2: [haproxy] node_slots = "abc": expected a whole number from 0 to 4096'
     ])
+  })
+
+  it("has what [DEFAULT] says of a source whose section is not there", () => {
+    const text = `[DEFAULT]\ntags = blue\n${Conf.file}[backend api]\norchestrator = consul\nservice_name = api\n`
+
+    assert.deepInclude(backends(text)[1]?.source, { service: "api", tags: ["blue"] })
+  })
+
+  it("is warned of where it serves just what another one does, as with a forgotten key", () => {
+    const twin = /^ep2\.conf:6: \[backend api\]: it has the source and the port of haproxynode/
+
+    assert.match(Conf.loaded(withBackend("backend api")).warnings.join(), twin)
+    assert.deepStrictEqual(Conf.loaded(withBackend("backend api", "backend_port = 81")).warnings, [])
   })
 
   it("is one of a hundred", () => {
