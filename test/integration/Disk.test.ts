@@ -203,7 +203,12 @@ describe("a config file", () => {
       )
       assert.strictEqual(lstatSync(join(disk, kept[0]!)).mode & 0o777, 0o640)
       assert.match(readFileSync(configFile, "utf8"), /retries 3/)
-      const said = lines(ep2, /somebody else had written or changed it/)
+      const sayings = () => lines(ep2, /somebody else had written or changed it/)
+      yield* World.eventually(
+        "both are in the log",
+        Effect.sync(() => sayings().length >= 2)
+      )
+      const said = sayings()
       assert.lengthOf(said, 2)
       for (const [index, name] of kept.entries()) assert.include(said[index]!, name)
       assert.include(said[1]!, `belongs into ${world.template}`)
