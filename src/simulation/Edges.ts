@@ -1,0 +1,86 @@
+/**
+ * The contracts of the simulated edges: what `Simulation` and the rules need of
+ * them besides the services that the production stack gets.
+ */
+import type { Layer } from "effect"
+import type { Endpoint } from "../domain/State.ts"
+import type { Commands } from "../haproxy/Commands.ts"
+import type { ConfigFile } from "../haproxy/ConfigFile.ts"
+import type { HaproxySocket } from "../haproxy/HaproxySocket.ts"
+import type { Reloader } from "../haproxy/Reloader.ts"
+import type { Fetcher } from "../orchestrator/Fetcher.ts"
+import type { Failure } from "./Event.ts"
+
+/** The servers behind HAProxy: whether each one answers now. Unknown ones do not. */
+export interface Fleet {
+  readonly isAlive: (endpoint: Endpoint) => boolean
+  readonly set: (endpoint: Endpoint, isAlive: boolean) => void
+}
+
+/** One server of a backend in one process, as HAProxy itself sees it. */
+export interface ServerView {
+  readonly backend: string
+  readonly name: string
+  readonly endpoint: Endpoint
+  /** New requests are balanced onto it. */
+  readonly takesTraffic: boolean
+  readonly sessions: number
+}
+
+/** A process that runs. Old ones, after a reload, finish their sessions and take no new ones: they are not here. */
+export interface ProcessView {
+  readonly socket: string
+  readonly pid: number
+  readonly mark: string | undefined
+  readonly servers: ReadonlyArray<ServerView>
+}
+
+export interface SimulatedHaproxy {
+  readonly sockets: Layer.Layer<HaproxySocket>
+  readonly reloader: Layer.Layer<Reloader, never, ConfigFile>
+  /** `haproxy -c`: takes every config, unless `refuseConfigs` says otherwise. */
+  readonly commands: Layer.Layer<Commands>
+  /** Lets time go by until then: checks are made, sessions end. Called before anything is asked or changed. */
+  readonly advance: (nowMillis: number) => void
+  readonly processes: () => ReadonlyArray<ProcessView>
+  /** A session begins on a server and ends by itself at that time, unless it is shut down. */
+  readonly open: (socket: string, backend: string, server: string, untilMillis: number) => void
+  /** How many commands were asked and how many reloads succeeded, so far. */
+  readonly counts: () => { readonly commands: number; readonly reloads: number }
+
+  /** Starts all processes from a config's text, as its owner does. */
+  readonly start: (configText: string) => void
+  /** As `start`, with the old processes finishing their sessions. */
+  readonly reload: (configText: string) => void
+  readonly killProcess: (index?: number) => void
+  /** A socket accepts and answers nothing until then. */
+  readonly silence: (index: number, untilMillis: number) => void
+  /** The reply of the n-th next command on a socket is cut short, and the connection closed. */
+  readonly cutReplyAt: (index: number, command: number) => void
+  /** The next connections to a socket are refused. */
+  readonly failNextConnections: (index: number, count: number) => void
+  readonly failNextReloads: (count: number) => void
+  readonly refuseConfigs: (isRefused: boolean) => void
+  /** What an operator types on every socket: `set server web/node1 state maint`. */
+  readonly type: (command: string) => void
+}
+
+export interface SimulatedSource {
+  readonly layer: Layer.Layer<Fetcher>
+  /** What it names from now on; whoever waits for a change is woken. */
+  readonly want: (backend: string, endpoints: ReadonlyArray<Endpoint>) => void
+  readonly wanted: (backend: string) => ReadonlyArray<Endpoint>
+  readonly fail: (backend: string, failure: Failure) => void
+  /** Only the next so many asks fail. */
+  readonly failNext: (backend: string, count: number, failure: Failure) => void
+  readonly empty: (backend: string) => void
+  readonly slow: (backend: string, millis: number) => void
+  /** As it should be again. */
+  readonly answer: (backend: string) => void
+  /** The last answer that was given whole, and when: what the source has vouched for. */
+  readonly lastAnswer: (
+    backend: string
+  ) => { readonly atMillis: number; readonly endpoints: ReadonlyArray<Endpoint> } | undefined
+  /** Calls so far, of all backends. */
+  readonly calls: () => number
+}
