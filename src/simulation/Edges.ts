@@ -15,6 +15,8 @@ import type { Failure } from "./Event.ts"
 export interface Fleet {
   readonly isAlive: (endpoint: Endpoint) => boolean
   readonly set: (endpoint: Endpoint, isAlive: boolean) => void
+  /** How often an answer of `isAlive` has changed so far, so that nobody has to ask for every server again and again. */
+  readonly changes: () => number
 }
 
 /** One server of a backend in one process, as HAProxy itself sees it. */
@@ -48,18 +50,21 @@ export interface SimulatedHaproxy {
   /** How many commands were asked and how many reloads succeeded, so far. */
   readonly counts: () => { readonly commands: number; readonly reloads: number }
 
-  /** Starts all processes from a config's text, as its owner does. */
+  /** Starts all processes from a config's text, as its owner does. Those that run are ended first, with their sessions. */
   readonly start: (configText: string) => void
-  /** As `start`, with the old processes finishing their sessions. */
+  /** New processes take over from those that run, which finish their sessions; also where none runs. */
   readonly reload: (configText: string) => void
+  /** Ends a process with its sessions, or all of them. It is down until `start`, or a reload. */
   readonly killProcess: (index?: number) => void
-  /** A socket accepts and answers nothing until then. */
+  /** A socket accepts and answers nothing until then. What was sent to it meanwhile is carried out then, also when nobody waits any more. */
   readonly silence: (index: number, untilMillis: number) => void
-  /** The reply of the n-th next command on a socket is cut short, and the connection closed. */
+  /** The reply of the n-th next command on a socket (from 1) is cut short, and the connection closed: it is carried out, and none behind it. */
   readonly cutReplyAt: (index: number, command: number) => void
   /** The next connections to a socket are refused. */
   readonly failNextConnections: (index: number, count: number) => void
+  /** The signals of the next reloads get lost: each ends in a `ReloadError` (`TimedOut`), and the old processes serve on. */
   readonly failNextReloads: (count: number) => void
+  /** `haproxy -c` says no, and a reload fails. */
   readonly refuseConfigs: (isRefused: boolean) => void
   /** What an operator types on every socket: `set server web/node1 state maint`. */
   readonly type: (command: string) => void

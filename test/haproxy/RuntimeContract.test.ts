@@ -3,17 +3,19 @@
  * all, the simulated one included. A new version is one entry of
  * `EP2_HAPROXY_VERSIONS`.
  */
+import { request } from "node:http"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Layer, type Scope } from "effect"
+import { Clock, Effect, type Layer, type Scope } from "effect"
+import { TestClock } from "effect/testing"
 import { Action } from "../../src/domain/Plan.ts"
 import type { Endpoint, Server } from "../../src/domain/State.ts"
 import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
-import * as HaproxyModel from "../domain/HaproxyModel.ts"
+import * as Fleet from "../../src/simulation/Fleet.ts"
+import * as SimulatedHaproxy from "../../src/simulation/SimulatedHaproxy.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HaproxyServer from "../servers/HaproxyServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
-import * as SimulatedHaproxy from "./SimulatedHaproxy.ts"
 
 /** One process with the servers that the contract speaks of: `node1` and `node2` free with a check, `node3` free without. */
 interface Subject {
@@ -23,67 +25,83 @@ interface Subject {
   /** Where a server answers its checks, and where none does. */
   readonly alive: Endpoint
   readonly dead: Endpoint
+  /** Decides whether the server at `alive` answers. */
+  readonly setAlive: (isAlive: boolean) => Effect.Effect<void>
+  /** Begins a session of two seconds that ends up on the only server that takes traffic. */
+  readonly open: (server: string) => Effect.Effect<void>
   /** Lets time go by in which checks are made. */
   readonly wait: Effect.Effect<void>
 }
 
 const placeholder: Endpoint = { address: "127.0.0.1", port: 1 }
 
-const real = (version: Binaries.HaproxyVersion): Effect.Effect<Subject, never, Scope.Scope> =>
-  Effect.gen(function* () {
-    const { endpoint } = yield* HttpBackends.make({ name: "alive" })
-    const port = yield* HaproxyServer.freePort
-    const server = yield* HaproxyServer.make({
-      version,
-      config: ({ socket }) => `
+const config = (paths: { readonly socket: string }) => `
 global
-  stats socket ${socket} level admin
+  stats socket ${paths.socket} level admin
 ${HaproxyServer.defaults}
 listen web
-  bind ${socket}.web
+  bind ${paths.socket}.web
   server node1 127.0.0.1:1 check inter 50ms disabled
   server node2 127.0.0.1:1 check inter 50ms disabled
   server node3 127.0.0.1:1 disabled
 global
   setenv EP2_CONFIG contract
 `
-    })
+
+const real = (version: Binaries.HaproxyVersion): Effect.Effect<Subject, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const backend = yield* HttpBackends.make({ name: "alive" })
+    const port = yield* HaproxyServer.freePort
+    const server = yield* HaproxyServer.make({ version, config })
     yield* server.start
     return {
       socket: server.socket,
       layer: HaproxySocket.layer({ sockets: server.sockets }),
       canAdd: version !== "2.2",
-      alive: endpoint,
+      alive: backend.endpoint,
       dead: { address: "127.0.0.1", port },
+      setAlive: (isAlive: boolean) => (isAlive ? backend.start : backend.stop),
+      open: () => visit(`${server.socket}.web`),
       wait: Effect.sleep("20 millis")
     }
   }).pipe(Effect.orDie)
 
-const simulated = (version: string): Effect.Effect<Subject> =>
+/** A request that is answered after two seconds, or cut off before. */
+const visit = (socketPath: string) =>
   Effect.sync(() => {
-    const free = (name: string, hasCheck: boolean) => HaproxyModel.freeServer(name, placeholder, hasCheck)
-    const haproxy = SimulatedHaproxy.make({
-      socket: "/simulated.sock",
-      servers: [free("node1", true), free("node2", true), free("node3", false)],
-      mark: "contract",
-      version
-    })
-    const dead = { address: "10.0.0.9", port: 80 }
-    haproxy.dead.add("10.0.0.9:80")
+    const visitor = request({ socketPath, path: "/slow?millis=2000", agent: false })
+    visitor.on("error", () => {})
+    visitor.on("response", (response) => response.resume())
+    visitor.end()
+  })
+
+const simulated = (version: Binaries.HaproxyVersion): Effect.Effect<Subject> =>
+  Effect.gen(function* () {
+    const [socket, alive] = ["/simulated.sock", { address: "10.0.0.1", port: 80 }]
+    const fleet = Fleet.make()
+    fleet.set(alive, true)
+    const haproxy = SimulatedHaproxy.make({ sockets: [socket], version, fleet })
+    const now = Effect.tap(Clock.currentTimeMillis, (millis) => Effect.sync(() => haproxy.advance(millis)))
+    yield* now
+    haproxy.start(config({ socket }))
     return {
-      socket: haproxy.socket,
-      layer: haproxy.layer,
-      canAdd: version !== "2.2.9",
-      alive: { address: "10.0.0.1", port: 80 },
-      dead,
-      wait: Effect.sync(() => haproxy.pass(1))
+      socket,
+      layer: haproxy.sockets,
+      canAdd: version !== "2.2",
+      alive,
+      dead: { address: "10.0.0.9", port: 80 },
+      setAlive: (isAlive) => Effect.map(now, () => fleet.set(alive, isAlive)),
+      open: (server) => Effect.map(now, (millis) => haproxy.open(socket, "web", server, millis + 2000)),
+      wait: TestClock.adjust("20 millis")
     }
   })
 
-const subjects: ReadonlyArray<readonly [string, Effect.Effect<Subject, never, Scope.Scope>]> = [
-  ...Binaries.haproxyVersions().map((version) => [`HAProxy ${version}`, real(version)] as const),
-  ["the simulated HAProxy 2.2", simulated("2.2.9")],
-  ["the simulated HAProxy 3.2", simulated("3.2.26")]
+/** With a clock that the test moves, or by the real one. */
+const subjects: ReadonlyArray<readonly [string, Effect.Effect<Subject, never, Scope.Scope>, boolean]> = [
+  ...Binaries.haproxyVersions().map((version) => [`HAProxy ${version}`, real(version), false] as const),
+  ...(["2.2", "2.6", "3.0", "3.2"] as const).map(
+    (version) => [`the simulated HAProxy ${version}`, simulated(version), true] as const
+  )
 ]
 
 const lookAt = (subject: Subject) => {
@@ -117,9 +135,9 @@ const lookAt = (subject: Subject) => {
 
 const step = (server: string) => ({ socket: "", server })
 
-describe.each(subjects)("%s", (_, make) => {
+describe.each(subjects)("%s", (_, make, isVirtual) => {
   const check = <E>(name: string, body: (subject: Subject) => Effect.Effect<void, E, Scope.Scope>) =>
-    it.live(name, () => Effect.flatMap(make, body))
+    (isVirtual ? it.effect : it.live)(name, () => Effect.flatMap(make, body))
 
   check("says who it is and what it runs", (subject) =>
     Effect.gen(function* () {
@@ -296,6 +314,142 @@ describe.each(subjects)("%s", (_, make) => {
         return yield* servers
       }).pipe(Effect.repeat({ until: (all) => !all.has("node4"), times: 100 }))
       assert.isFalse((yield* servers).has("node4"))
+    })
+  )
+
+  check("takes a server down when it stops answering, and up again when it answers", (subject) =>
+    Effect.gen(function* () {
+      const { carryOut, until } = lookAt(subject)
+      yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: true }))
+      yield* until("node1", ({ health }) => health === "up")
+
+      yield* subject.setAlive(false)
+      yield* until("node1", ({ health }) => health === "down")
+      yield* subject.setAlive(true)
+      yield* until("node1", ({ health }) => health === "up")
+    })
+  )
+
+  check("serves a dead server that is trusted until its first check", (subject) =>
+    Effect.gen(function* () {
+      const { ask, until } = lookAt(subject)
+      const { address, port } = subject.dead
+
+      const replies = yield* ask(
+        `set server web/node1 addr ${address} port ${port}`,
+        "set server web/node1 state ready",
+        "show servers state web"
+      )
+      const first = RuntimeApi.parseServers(replies[2] ?? "", new Map())[0]
+      yield* until("node1", ({ health }) => health === "down")
+
+      assert.deepStrictEqual([first?.admin, first?.health], ["ready", "up"])
+    })
+  )
+
+  check("keeps its health when its address changes, until its checks say otherwise", (subject) =>
+    Effect.gen(function* () {
+      const { ask, carryOut, until } = lookAt(subject)
+      const move = ({ address, port }: Endpoint) =>
+        Effect.map(
+          ask(`set server web/node1 addr ${address} port ${port}`, "show servers state web"),
+          ([, table = ""]) => {
+            const [server] = RuntimeApi.parseServers(table, new Map())
+            return [server?.endpoint, server?.health]
+          }
+        )
+      yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: true }))
+      yield* until("node1", ({ health }) => health === "up")
+
+      const toDead = yield* move(subject.dead)
+      yield* until("node1", ({ health }) => health === "down")
+      const toAlive = yield* move(subject.alive)
+      yield* until("node1", ({ health }) => health === "up")
+
+      assert.deepStrictEqual(
+        [toDead, toAlive],
+        [
+          [subject.dead, "up"],
+          [subject.alive, "down"]
+        ]
+      )
+    })
+  )
+
+  check(
+    "keeps its sessions when it loses its weight, is drained, stopped and given an address, until they are ended",
+    (subject) =>
+      Effect.gen(function* () {
+        const { ask, carryOut, server, until } = lookAt(subject)
+        yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: false }))
+        yield* subject.open("node1")
+        yield* until("node1", ({ sessions }) => sessions === 1)
+        const seen: Array<number | undefined> = []
+
+        for (const change of ["weight 0%", "state drain", "state maint", "addr 127.0.0.1 port 1"]) {
+          yield* ask(`set server web/node1 ${change}`)
+          seen.push((yield* server("node1")).sessions)
+        }
+        const [deleted = ""] = yield* ask("del server web/node1")
+        yield* ask("shutdown sessions server web/node1")
+        yield* until("node1", ({ sessions }) => sessions === 0)
+
+        assert.deepStrictEqual(seen, [1, 1, 1, 1])
+        assert.match(deleted, subject.canAdd ? /^Server still has connections attached to it/ : /^Unknown command/)
+      })
+  )
+
+  check("ends a session by itself when it is over", (subject) =>
+    Effect.gen(function* () {
+      const { carryOut, until } = lookAt(subject)
+      yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: false }))
+
+      yield* subject.open("node1")
+
+      yield* until("node1", ({ sessions }) => sessions === 1)
+      yield* until("node1", ({ sessions }) => sessions === 0)
+    })
+  )
+
+  check("remembers what its config has disabled, also when it is ready", (subject) =>
+    Effect.gen(function* () {
+      const { ask } = lookAt(subject)
+      const bits = Effect.map(ask("show servers state web"), ([table = ""]) => table.split("\n")[2]?.split(" ")[6])
+
+      const before = yield* bits
+      yield* ask("set server web/node1 state ready")
+      const ready = yield* bits
+      yield* ask("set server web/node1 state drain")
+
+      assert.deepStrictEqual([before, ready, yield* bits], ["5", "4", "12"])
+    })
+  )
+
+  check("deletes only what is in maintenance", (subject) =>
+    Effect.gen(function* () {
+      const { ask, servers } = lookAt(subject)
+      yield* ask("set server web/node3 state ready")
+
+      const [early = "", , late = ""] = yield* ask(
+        "del server web/node3",
+        "set server web/node3 state maint",
+        "del server web/node3"
+      )
+
+      const expected = ["Only servers in maintenance mode can be deleted.", "Server deleted."]
+      if (subject.canAdd) assert.deepStrictEqual([early, late], expected)
+      assert.strictEqual((yield* servers).has("node3"), !subject.canAdd)
+    })
+  )
+
+  check("takes `health down` also where no check can bring it up again", (subject) =>
+    Effect.gen(function* () {
+      const { ask, server } = lookAt(subject)
+
+      const replies = yield* ask("set server web/node3 state ready", "set server web/node3 health down")
+      yield* subject.wait
+
+      assert.deepStrictEqual([replies, (yield* server("node3")).health], [["", ""], "down"])
     })
   )
 })
