@@ -48,7 +48,7 @@ export const info = (one: {
 /** The reply to a command that it does not know. */
 export const unknown = (version: Version, word: string): string => {
   if (version === "2.2") return "Unknown command. Please enter one of the following commands only :"
-  const named = version === "3.2" ? `: '${word}'` : ""
+  const named = version === "2.6" ? "" : `: '${word}'`
   return `Unknown command${named}, but maybe one of the following ones is a better match:`
 }
 
