@@ -117,7 +117,10 @@ export class SimulatedServer {
       }
       this.#isPaused = true
     } else {
-      if (this.isMaint) this.#becomeUp(this.rise)
+      if (this.isMaint) {
+        this.isUp = true
+        this.health = this.rise
+      }
       this.#isPaused = false
     }
     this.isMaint = state === "maint"
@@ -125,14 +128,10 @@ export class SimulatedServer {
     this.#schedule(nowMillis)
   }
 
-  /** What the operator, or ep2, says about its health. In maintenance it is forgotten. */
+  /** What the operator, or ep2, says about its health. It goes on being down in maintenance, and `ready` forgets it. */
   say(health: "up" | "down", nowMillis: number): void {
-    if (this.isMaint) return
-    if (health === "up") this.#becomeUp(this.rise + this.fall - 1)
-    else {
-      this.isUp = false
-      this.health = 0
-    }
+    this.health = health === "up" ? this.rise + this.fall - 1 : 0
+    if (!this.isMaint) this.isUp = health === "up"
     this.#schedule(nowMillis)
   }
 
@@ -150,11 +149,6 @@ export class SimulatedServer {
 
   shutdownSessions(): void {
     this.#sessions = []
-  }
-
-  #becomeUp(health: number): void {
-    this.isUp = true
-    this.health = health
   }
 
   /** When the next check runs that changes something; a steady server has none. */

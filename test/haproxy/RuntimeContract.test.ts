@@ -89,6 +89,18 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
     })
   )
 
+  check("stays down in maintenance, whatever it is told about its health", (subject) =>
+    Effect.gen(function* () {
+      const { ask, server } = lookAt(subject)
+      const replies = yield* ask("set server web/node1 health up", "set server web/node3 health up")
+
+      const [checked, unchecked] = [yield* server("node1"), yield* server("node3")]
+      assert.deepStrictEqual(replies, ["", ""])
+      assert.deepStrictEqual([checked.admin, checked.health], ["maint", "down"])
+      assert.deepStrictEqual([unchecked.admin, unchecked.health], ["maint", "down"])
+    })
+  )
+
   check("takes a server out step by step: marked, stopped, free", (subject) =>
     Effect.gen(function* () {
       const { carryOut, server } = lookAt(subject)
