@@ -45,7 +45,6 @@ export const make = (given: Given & { readonly processes: number }): Scenario =>
       if (all.some(([key]) => key === endpointKey(endpoint))) continue
       // It is named before it runs.
       if (dice() < 0.3) die(endpoint)
-      else dead.delete(endpointKey(endpoint))
     }
   }
   const die = (endpoint: Endpoint) => {

@@ -20,16 +20,16 @@ import type { Failure } from "./Event.ts"
 export interface BackendOptions {
   readonly name: string
   readonly kind: "watch" | "poll"
-  /** Whose words it fails in. */
-  readonly source: "Consul" | "Aws" | "File"
-  /** As in a `FetchError`: `Consul service "web" at http://127.0.0.1:8500`. */
-  readonly target: string
   /** `sleep_before_next_run`; what a poll waits for. */
-  readonly interval: Duration.Duration
+  readonly intervalMillis: number
+  /** Whose words it fails in: without it those of Consul for a watch, and of AWS for a poll. */
+  readonly source?: "Consul" | "Aws" | "File" | undefined
+  /** As in a `FetchError`: `Consul service "web" at http://127.0.0.1:8500`. */
+  readonly target?: string | undefined
 }
 
 /** Nothing is wanted of any backend until `want`. Asking about another backend is a defect. */
-export const make = (backends: ReadonlyArray<BackendOptions>): Edges.SimulatedSource => {
+export const make = ({ backends }: { readonly backends: ReadonlyArray<BackendOptions> }): Edges.SimulatedSource => {
   const sources = new Map(backends.map((options) => [options.name, makeSource(options)]))
   const of = (backend: string) => {
     const source = sources.get(backend)
@@ -108,7 +108,7 @@ const makeSource = (options: BackendOptions) => {
     const endpoints = yield* call(timeoutMillis)
     const part = yield* Random.nextBetween(...partOfInterval)
     seen = fingerprint(endpoints)
-    pollDueAt = startedAt + Math.ceil(Duration.toMillis(options.interval) * part)
+    pollDueAt = startedAt + Math.ceil(options.intervalMillis * part)
     last = { atMillis: yield* Clock.currentTimeMillis, endpoints }
     return desired(options.name, endpoints)
   }).pipe(Effect.withSpan("SimulatedSource.fetch"))
@@ -167,23 +167,25 @@ const desired = (backend: string, endpoints: ReadonlyArray<Endpoint>): DesiredSt
   leaving: []
 })
 
-const failWith = ({ source, target }: BackendOptions, reason: Failure) =>
-  new FetchError({ target, reason, detail: words[source][reason] })
+const speakerOf = ({ kind, source }: BackendOptions) => source ?? (kind === "watch" ? "Consul" : "Aws")
+const targetOf = ({ name, target }: BackendOptions) => target ?? `the simulated source of ${name}`
 
-const tooSlow = ({ source, target }: BackendOptions, limitMillis: number) =>
+const failWith = (options: BackendOptions, reason: Failure) =>
+  new FetchError({ target: targetOf(options), reason, detail: words[speakerOf(options)][reason] })
+
+const tooSlow = (options: BackendOptions, limitMillis: number) =>
   new FetchError({
-    target,
+    target: targetOf(options),
     reason: "Unavailable",
-    detail:
-      source === "Aws"
-        ? "no answer from AWS in time: see routes, firewalls and VPC endpoints"
-        : source === "File"
-          ? "cannot be read (ETIMEDOUT)"
-          : `no whole answer within ${limitMillis / 1000} s: see whether the agent is overloaded or the network drops packets`
+    detail: {
+      Aws: "no answer from AWS in time: see routes, firewalls and VPC endpoints",
+      File: "cannot be read (ETIMEDOUT)",
+      Consul: `no whole answer within ${limitMillis / 1000} s: see whether the agent is overloaded or the network drops packets`
+    }[speakerOf(options)]
   })
 
 /** In the words of the real fetchers. */
-const words: Record<BackendOptions["source"], Record<Failure, string>> = {
+const words: Record<NonNullable<BackendOptions["source"]>, Record<Failure, string>> = {
   Consul: {
     Unavailable: "connection refused: see whether the agent runs, and consul_ip and consul_port",
     Throttled: 'Consul answered 429 "rate limit exceeded": it is asked too often, ep2 waits longer',

@@ -15,12 +15,8 @@ const leftBroken = ({ events, start }: Scenario.Scenario): ReadonlyArray<string>
   const wanted = new Map([...start].map(([backend, endpoints]) => [backend, new Set(endpoints.map(endpointKey))]))
   const dead = new Set<string>()
   const happen: { readonly [Tag in Event["_tag"]]: (event: Extract<Event, { readonly _tag: Tag }>) => void } = {
-    Want: ({ backend, endpoints }) => {
-      const before = wanted.get(backend)
-      const keys = endpoints.map(endpointKey)
-      for (const key of keys) if (before?.has(key) !== true) dead.delete(key)
-      wanted.set(backend, new Set(keys))
-    },
+    // One that died is not taken for alive again because the source names it again.
+    Want: ({ backend, endpoints }) => wanted.set(backend, new Set(endpoints.map(endpointKey))),
     Die: ({ endpoint }) => dead.add(endpointKey(endpoint)),
     Live: ({ endpoint }) => dead.delete(endpointKey(endpoint)),
     Fail: ({ backend }) => broken.add(`source of ${backend}`),

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber } from "effect"
+import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { type Endpoint, endpointKey } from "../../src/domain/State.ts"
 import { Fetcher } from "../../src/orchestrator/Fetcher.ts"
@@ -10,15 +10,9 @@ const two: Endpoint = { address: "10.0.0.2", port: 80 }
 
 /** A source that has been asked once and named `one`. */
 const asked = Effect.fnUntraced(function* (kind: "watch" | "poll" = "watch") {
-  const source = SimulatedSource.make([
-    {
-      name: "web",
-      kind,
-      source: kind === "watch" ? "Consul" : "Aws",
-      target: "the target",
-      interval: Duration.seconds(30)
-    }
-  ])
+  const source = SimulatedSource.make({
+    backends: [{ name: "web", kind, target: "the target", intervalMillis: 30_000 }]
+  })
   const fetcher = yield* Fetcher.pipe(Effect.provide(source.layer))
   const fetch = Effect.gen(function* () {
     const fiber = yield* Effect.forkChild(fetcher.fetch("web"))

@@ -1,0 +1,239 @@
+/**
+ * `ep2 simulate`: what these settings and this template do in a scenario, in hours
+ * of virtual time and seconds of real time. Nothing outside of ep2 is touched.
+ */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { Console, Effect, FileSystem, Option, Result } from "effect"
+import { Command, Flag } from "effect/cli"
+import * as TemplateRenderer from "../haproxy/TemplateRenderer.ts"
+import * as Settings from "../settings/Settings.ts"
+import type { SettingsError } from "../settings/SettingsError.ts"
+import type { Broken, Outcome } from "../simulation/Outcome.ts"
+import * as Picture from "../simulation/Picture.ts"
+import * as RandomScenario from "../simulation/RandomScenario.ts"
+import * as Scenario from "../simulation/Scenario.ts"
+import * as ScenarioFile from "../simulation/ScenarioFile.ts"
+import * as Summary from "../simulation/Summary.ts"
+import * as Timeline from "../simulation/Timeline.ts"
+import * as ConfFlag from "./ConfFlag.ts"
+import { exitCodes } from "./exitCodes.ts"
+import { Stop } from "./Stop.ts"
+
+/** The HAProxy that is simulated: those differ in what they can do. */
+export const versions = ["2.2", "2.6", "3.0", "3.2"] as const
+
+/** What is played, and with what. */
+export interface Play {
+  readonly settings: Settings.Settings
+  /** The text of the template. */
+  readonly template: string
+  readonly scenario: Scenario.Scenario
+  readonly version: (typeof versions)[number]
+  readonly seed: number
+  readonly untilMillis: number
+}
+
+const defaultScenario = "scale-out"
+const random = { name: "random", description: "every kind of event by chance, from --seed; all is repaired in the end" }
+
+const flags = {
+  conf: ConfFlag.conf,
+  scenario: Flag.String("scenario").pipe(
+    Flag.withAlias("s"),
+    Flag.withDescription(
+      `Name of a scenario (see --list), or a file in YAML (default: ${defaultScenario}; ${random.name} with --seed)`
+    ),
+    Flag.optional
+  ),
+  seed: Flag.Int("seed").pipe(
+    Flag.withDescription("Number that decides chance: the same plays the same"),
+    Flag.optional
+  ),
+  list: Flag.Boolean("list").pipe(
+    Flag.withDescription("List the scenarios and do nothing else"),
+    Flag.withDefault(false)
+  ),
+  json: Flag.Boolean("json").pipe(Flag.withDescription("Print all of it as JSON"), Flag.withDefault(false)),
+  until: Flag.String("until").pipe(
+    Flag.withDescription("Virtual time to play, such as 90s, 15m or 24h (default: the scenario's own)"),
+    Flag.optional
+  ),
+  plot: Flag.String("plot").pipe(
+    Flag.withDescription("Write wanted against served over time into this file, as an SVG"),
+    Flag.optional
+  ),
+  version: Flag.Literals("version-of-haproxy", versions).pipe(
+    Flag.withDescription(`HAProxy that is simulated (default: ${versions.at(-1)})`),
+    Flag.withDefault("3.2" as const)
+  )
+}
+
+/** The command, with what plays. */
+export const commandWith = (play: (given: Play) => Effect.Effect<Outcome>) =>
+  Command.make("simulate", flags, (given) =>
+    (given.list ? list : simulate(given, play)).pipe(
+      Effect.provide(NodeFileSystem.layer),
+      Effect.tapError((stop) => Console.error(`ep2: ${stop.message}`))
+    )
+  ).pipe(
+    Command.withDescription("Show what these settings do in a scenario: virtual time, nothing is touched"),
+    Command.withExamples([
+      { command: "ep2 simulate --conf /etc/ep2/ep2.conf", description: "From 3 servers to 300 at once" },
+      {
+        command: "ep2 simulate --scenario source-outage --plot outage.svg",
+        description: "The source is out for an hour"
+      },
+      { command: "ep2 simulate --seed 42 --until 24h", description: "A day of whatever can happen" }
+    ])
+  )
+
+const list = Effect.gen(function* () {
+  const all = [...Scenario.builtIns, random]
+  const width = Math.max(...all.map(({ name }) => name.length))
+  for (const { description, name } of all) yield* Console.log(`${name.padEnd(width)}  ${description}`)
+})
+
+interface Given {
+  readonly conf: string
+  readonly scenario: Option.Option<string>
+  readonly seed: Option.Option<number>
+  readonly json: boolean
+  readonly until: Option.Option<string>
+  readonly plot: Option.Option<string>
+  readonly version: Play["version"]
+}
+
+const simulate = Effect.fnUntraced(function* (given: Given, play: (given: Play) => Effect.Effect<Outcome>) {
+  const { settings, template } = yield* load(given.conf)
+  const seed = Option.getOrElse(given.seed, () => 1)
+  const name = Option.getOrElse(given.scenario, () => (Option.isSome(given.seed) ? random.name : defaultScenario))
+  const scenario = yield* scenarioOf(name, settings, seed)
+  const untilMillis = yield* untilOf(given.until, scenario)
+
+  const outcome = yield* play({ settings, template, scenario, version: given.version, seed, untilMillis })
+
+  const title = `${scenario.name}: ${scenario.description}; seed ${seed}, HAProxy ${given.version}`
+  const shown = given.json ? [asJson(outcome, scenario, seed, given)] : asText(outcome, title, untilMillis)
+  yield* Console.log(shown.join("\n"))
+  if (Option.isSome(given.plot)) yield* plot(given.plot.value, Picture.svg(outcome.samples, { title, untilMillis }))
+  const [first] = outcome.broken
+  if (first !== undefined) {
+    const again = `ep2 simulate --conf ${given.conf} --scenario ${name} --seed ${seed} --version-of-haproxy ${given.version}`
+    const until = Option.match(given.until, { onNone: () => "", onSome: (text) => ` --until ${text}` })
+    const more = outcome.broken.length === 1 ? "" : `, and ${outcome.broken.length - 1} more`
+    return yield* new Stop({
+      message: `a rule was broken with seed ${seed}, ${ruleOf(first)}${more}; to see it again: ${again}${until}`,
+      exitCode: exitCodes.unexpected
+    })
+  }
+})
+
+const badInput = (error: { readonly message: string }) =>
+  new Stop({ message: error.message, exitCode: exitCodes.badConfig })
+
+/** Settings and template, both looked at as a start does; HAProxy itself is not asked. */
+const load = Effect.fnUntraced(function* (conf: string) {
+  const { settings } = yield* Settings.load(conf).pipe(Effect.mapError((error: SettingsError) => badInput(error)))
+  const { backends, haproxy } = settings
+  const template = yield* TemplateRenderer.read(haproxy.templateFile).pipe(Effect.mapError(badInput))
+  const nobody = backends.map(({ name }) => ({ backend: name, servers: [] }))
+  yield* TemplateRenderer.TemplateRenderer.use(({ render }) => render(nobody)).pipe(
+    Effect.provide(
+      TemplateRenderer.TemplateRenderer.layer({
+        templateFile: haproxy.templateFile,
+        source: template,
+        backends,
+        sockets: haproxy.sockets
+      })
+    ),
+    Effect.mapError(badInput)
+  )
+  return { settings, template }
+})
+
+const scenarioOf = Effect.fnUntraced(function* (name: string, settings: Settings.Settings, seed: number) {
+  const processes = settings.haproxy.sockets.length
+  const backends = settings.backends.map(({ name: backend, nodeSlots, port }) => ({
+    name: backend,
+    slots: nodeSlots,
+    port: port === "service" ? undefined : port
+  }))
+  const builtIn = Scenario.builtIns.find((one) => one.name === name)
+  const scenario =
+    builtIn !== undefined
+      ? builtIn.make({ backends, seed })
+      : name === random.name
+        ? RandomScenario.make({ backends, seed, processes })
+        : yield* fromFile(name, backends)
+  const needed = scenario.needs?.processes ?? 1
+  if (needed > processes) {
+    return yield* badInput({
+      message: `${name} needs ${needed} processes of HAProxy, and ${settings.file} has ${processes}: name ${needed} sockets in haproxy_socket_file`
+    })
+  }
+  return scenario
+})
+
+const fromFile = Effect.fnUntraced(function* (file: string, backends: ReadonlyArray<Scenario.BackendOptions>) {
+  const fs = yield* FileSystem.FileSystem
+  const names = [...Scenario.builtIns, random].map(({ name }) => name).join(", ")
+  const text = yield* fs.readFileString(file).pipe(
+    Effect.mapError(({ reason }) =>
+      badInput({
+        message:
+          reason._tag === "NotFound"
+            ? `there is no scenario and no file ${JSON.stringify(file)}; the scenarios are ${names}`
+            : `${file} cannot be read: ${reason.message}`
+      })
+    )
+  )
+  return yield* Effect.fromResult(Result.mapError(ScenarioFile.parse(file, text, backends), badInput))
+})
+
+const untilOf = (until: Option.Option<string>, scenario: Scenario.Scenario) => {
+  if (Option.isNone(until)) return Effect.succeed(scenario.durationMillis)
+  const millis = ScenarioFile.readDuration(until.value)
+  if (millis !== undefined && millis > 0) return Effect.succeed(millis)
+  const message = `--until ${JSON.stringify(until.value)}: expected a duration such as 90s, 15m or 24h`
+  return Effect.fail(new Stop({ message, exitCode: exitCodes.unexpected }))
+}
+
+const ruleOf = ({ atMillis, detail, rule }: Broken): string => `at ${Timeline.clock(atMillis)} (${rule}): ${detail}`
+
+const asText = ({ broken, entries, samples, summary }: Outcome, title: string, untilMillis: number) => [
+  title,
+  "",
+  ...Timeline.lines(entries),
+  "",
+  ...Picture.terminal(samples, { width: Math.min(process.stdout.columns ?? 80, 120), untilMillis }),
+  "",
+  ...Summary.lines(summary),
+  ...broken.map((one) => `rule broken ${ruleOf(one)}`)
+]
+
+const asJson = (outcome: Outcome, scenario: Scenario.Scenario, seed: number, { version }: Given): string =>
+  JSON.stringify(
+    {
+      scenario: scenario.name,
+      seed,
+      version,
+      summary: Summary.numbers(outcome.summary),
+      broken: outcome.broken,
+      samples: outcome.samples,
+      entries: outcome.entries
+    },
+    undefined,
+    2
+  )
+
+const plot = Effect.fnUntraced(function* (file: string, svg: string) {
+  const fs = yield* FileSystem.FileSystem
+  yield* fs
+    .writeFileString(file, svg)
+    .pipe(
+      Effect.mapError(
+        ({ reason }) =>
+          new Stop({ message: `${file} cannot be written: ${reason.message}`, exitCode: exitCodes.unexpected })
+      )
+    )
+})
