@@ -81,7 +81,7 @@ const columnsOf = (samples: ReadonlyArray<Sample>, untilMillis: number, count: n
   })
 }
 
-const size = { width: 880, height: 340, left: 56, right: 16, top: 56, bottom: 40 }
+const size = { width: 880, height: 340, left: 56, right: 36, top: 56, bottom: 40 }
 
 /**
  * A stand-alone SVG of 880 by 340 with axes and a legend, which can be read on

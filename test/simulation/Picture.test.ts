@@ -53,8 +53,8 @@ describe("Picture", () => {
     const svg = Picture.svg(replaced, { title: "web <1 & 2>", untilMillis: 60_000 })
 
     const [wanted, served] = [...svg.matchAll(/class="(?:wanted|served)" d="(M[^"]*V[^"]*)"/g)].map(([, path]) => path)
-    assert.equal(wanted, "M56 178V178H190.5V56H594.5V239H864")
-    assert.equal(served, "M56 178V178H325.5V56H729.5V239H864")
+    assert.equal(wanted, "M56 178V178H187.5V56H581.5V239H844")
+    assert.equal(served, "M56 178V178H318.5V56H712.5V239H844")
     assert.include(svg, "web &lt;1 &amp; 2&gt;")
     assert.include(svg, "wanted by the source")
     assert.include(svg, "prefers-color-scheme: dark")
