@@ -126,7 +126,7 @@ const makeSource = (options: BackendOptions) => {
   })
 
   const watch = Effect.gen(function* () {
-    while (seen !== undefined) {
+    while (true) {
       // A query outlives the call that began it, as in `ConsulFetcher`.
       const startedAt = yield* Clock.currentTimeMillis
       const endsAt = queryEndsAt ?? startedAt + Math.ceil(waitMillis * (yield* Random.nextBetween(1, 17 / 16)))

@@ -173,6 +173,23 @@ describe("SimulatedSource", () => {
     })
   )
 
+  it.effect("a watch that has never seen an answer fails with the source, and returns once it answers", () =>
+    Effect.gen(function* () {
+      const source = SimulatedSource.make({ backends: [{ name: "web", kind: "watch", intervalMillis: 30_000 }] })
+      const { awaitChange } = yield* Fetcher.pipe(Effect.provide(source.layer))
+      source.fail("web", "Unavailable")
+      const broken = yield* Effect.forkChild(Effect.flip(awaitChange("web")))
+      yield* TestClock.adjust("10 millis")
+
+      source.answer("web")
+      const change = yield* Effect.forkChild(awaitChange("web"))
+      yield* TestClock.adjust("10 millis")
+
+      assert.equal((yield* Fiber.join(broken)).message.split(":")[0], "the simulated source of web")
+      assert.isTrue(isDone(change))
+    })
+  )
+
   it.effect("a poll is due within the interval, whatever changes", () =>
     Effect.gen(function* () {
       const { fetcher, source } = yield* asked("poll")
