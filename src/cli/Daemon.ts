@@ -9,18 +9,16 @@
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Duration, Effect, Equal, Exit, Fiber, Layer, Option, Queue } from "effect"
-import * as Bootstrap from "../controller/Bootstrap.ts"
-import * as Controller from "../controller/Controller.ts"
 import * as Lock from "../controller/Lock.ts"
 import { Memories } from "../controller/Memories.ts"
 import { Overrides } from "../controller/Overrides.ts"
 import { SourceReport } from "../controller/SourceReport.ts"
-import * as Status from "../controller/Status.ts"
 import * as TemplateRenderer from "../haproxy/TemplateRenderer.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as Live from "./Live.ts"
 import type * as Log from "./Log.ts"
 import { Sources } from "./Sources.ts"
+import * as Stack from "./Stack.ts"
 import { SystemdNotify } from "./SystemdNotify.ts"
 
 /** What is in force. */
@@ -76,7 +74,10 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
         hasStarted = true
         pause = leastRetry
       })
-      const following = yield* Effect.forkChild(follow(current.settings, template, { mayStart: !hasStarted, onUp }))
+      const edges = Live.edges(current.settings)
+      const following = yield* Effect.forkChild(
+        Stack.follow(current.settings, template, { edges, mayStart: !hasStarted, onUp })
+      )
       const changing = yield* Effect.forkChild(awaitNext)
       const [ended, next] = yield* Effect.raceFirst(
         Effect.map(Fiber.await(following), (exit) => [exit, undefined] as const),
@@ -120,21 +121,6 @@ export const run = Effect.fn("Daemon.run")(function* (settings: Settings.Setting
 /** Waits before HAProxy is tried again that cannot be brought up where it could before; doubled each time. */
 const leastRetry = Duration.seconds(5)
 const longestRetry = Duration.minutes(1)
-
-/** Keeps HAProxy level with these settings. Ends where the operator ends a pause: then it has to begin anew. */
-const follow = Effect.fnUntraced(function* (
-  settings: Settings.Settings,
-  template: string,
-  options: Bootstrap.Options & { readonly onUp: Effect.Effect<void> }
-) {
-  const backends = Live.backendsOf(settings)
-  yield* Status.follow(backends.map(({ name }) => name))
-  yield* Effect.gen(function* () {
-    if (yield* Bootstrap.run(backends, options)) yield* options.onUp
-    yield* Effect.logInfo(`following the source of ${backends.map(({ name }) => name).join(", ")}`)
-    yield* Controller.run(backends)
-  }).pipe(Effect.provide(Live.layer(settings, template)))
-})
 
 const readTemplate = ({ haproxy }: Settings.Settings) =>
   TemplateRenderer.read(haproxy.templateFile).pipe(Effect.provide(NodeServices.layer))

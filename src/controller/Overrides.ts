@@ -46,6 +46,13 @@ export class Overrides extends Context.Service<
   /** Looks at the files each second. Where `isOver` is so, ep2 has lost the right to change anything, and is paused for good. */
   static readonly layer = (options: Lock.Options & { readonly isOver?: () => boolean }) =>
     Layer.effect(Overrides, make(options))
+
+  /** An operator who overrules nothing. */
+  static readonly layerNone = Layer.succeed(Overrides, {
+    isPaused: Effect.succeed(false),
+    takeRelease: () => Effect.succeed(false),
+    awaitChange: Effect.never
+  })
 }
 
 /** How often the files are looked at. */

@@ -26,6 +26,8 @@ export interface ServerView {
   readonly endpoint: Endpoint
   /** New requests are balanced onto it. */
   readonly takesTraffic: boolean
+  /** Ready and at full weight, whatever its health: it would take traffic if it was up. */
+  readonly isStanding: boolean
   readonly sessions: number
 }
 

@@ -9,6 +9,9 @@ import type { Endpoint } from "../domain/State.ts"
 /** Why the source gives no answer. */
 export type Failure = "Unavailable" | "Throttled" | "Unauthorized" | "TargetMissing" | "BadResponse"
 
+/** An event that needs no more words. */
+type Nothing = Readonly<Record<never, never>>
+
 export type Event = Data.TaggedEnum<{
   /** The source names just these for a backend from now on. Those that are new run, unless `Die` says otherwise. */
   readonly Want: { readonly backend: string; readonly endpoints: ReadonlyArray<Endpoint> }
@@ -27,9 +30,9 @@ export type Event = Data.TaggedEnum<{
   /** HAProxy is ended, all processes or one by its index, and stays down until `Start`. */
   readonly Kill: { readonly process?: number }
   /** Whoever owns HAProxy starts it from the file on disk. */
-  readonly Start: {}
+  readonly Start: Nothing
   /** Somebody reloads HAProxy from the file on disk. */
-  readonly Reload: {}
+  readonly Reload: Nothing
   /** A socket answers nothing for so long. */
   readonly Silence: { readonly process: number; readonly millis: number }
   /** The next so many reloads that ep2 asks for fail. */

@@ -99,8 +99,8 @@ export class HaproxyProcess {
   view(): ReadonlyArray<ServerView> {
     const views: Array<ServerView> = []
     for (const { name: backend, servers } of this.#backends.values()) {
-      for (const { endpoint, name, sessions, takesTraffic } of servers.values()) {
-        if (endpoint !== undefined) views.push({ backend, name, endpoint, takesTraffic, sessions })
+      for (const { endpoint, isStanding, name, sessions, takesTraffic } of servers.values()) {
+        if (endpoint !== undefined) views.push({ backend, name, endpoint, takesTraffic, isStanding, sessions })
       }
     }
     return views
@@ -259,7 +259,8 @@ export class HaproxyProcess {
     if (server.endpoint === undefined) return HaproxyWords.neverResolved(version)
     const from = server.endpoint
     const isBadPort = port !== undefined && !/^\d+$/.test(port)
-    // What is too large for a port is cut to one, without a word.
+    // What is too large for a port is cut to one, without a word. That 3.0 and 3.2 show the old address to the rest of
+    // a batch of commands is not played: ep2 looks in the next batch.
     const to: Endpoint = { address, port: port === undefined || isBadPort ? from.port : Number(port) & 0xffff }
     if (!isBadPort || HaproxyWords.appliesBeforeThePort(version)) {
       server.address = to.address

@@ -85,8 +85,13 @@ export class SimulatedServer {
     return this.#sessions.length
   }
 
+  /** Ready and at full weight, whatever its health. */
+  get isStanding(): boolean {
+    return !this.isMaint && !this.isDrain && this.weight > 0
+  }
+
   get takesTraffic(): boolean {
-    return this.isUp && !this.isMaint && !this.isDrain && this.weight > 0
+    return this.isUp && this.isStanding
   }
 
   get endpoint(): Endpoint | undefined {

@@ -26,8 +26,8 @@ export interface Subject {
   readonly dead: Endpoint
   /** Decides whether the server at `alive` answers. */
   readonly setAlive: (isAlive: boolean) => Effect.Effect<void>
-  /** Begins a session of two seconds that ends up on the only server that takes traffic. */
-  readonly open: (server: string) => Effect.Effect<void>
+  /** Begins a session of so long on a server, which has to be the only one that takes traffic. */
+  readonly open: (server: string, forMillis: number) => Effect.Effect<void>
   /** Lets time go by in which checks are made. */
   readonly wait: Effect.Effect<void>
 }
@@ -61,15 +61,15 @@ const real = (version: Binaries.HaproxyVersion): Effect.Effect<Subject, never, S
       alive: backend.endpoint,
       dead: { address: "127.0.0.1", port },
       setAlive: (isAlive: boolean) => (isAlive ? backend.start : backend.stop),
-      open: () => visit(`${server.socket}.web`),
+      open: (_: string, forMillis: number) => visit(`${server.socket}.web`, forMillis),
       wait: Effect.sleep("20 millis")
     }
   }).pipe(Effect.orDie)
 
-/** A request that is answered after two seconds, or cut off before. */
-const visit = (socketPath: string) =>
+/** A request that is answered after so long, or cut off before. */
+const visit = (socketPath: string, millis: number) =>
   Effect.sync(() => {
-    const visitor = request({ socketPath, path: "/slow?millis=2000", agent: false })
+    const visitor = request({ socketPath, path: `/slow?millis=${millis}`, agent: false })
     visitor.on("error", () => {})
     visitor.on("response", (response) => response.resume())
     visitor.end()
@@ -91,7 +91,7 @@ const simulated = (version: Binaries.HaproxyVersion): Effect.Effect<Subject> =>
       alive,
       dead: { address: "10.0.0.9", port: 80 },
       setAlive: (isAlive) => Effect.map(now, () => fleet.set(alive, isAlive)),
-      open: (server) => Effect.map(now, (millis) => haproxy.open(socket, "web", server, millis + 2000)),
+      open: (server, forMillis) => Effect.map(now, (millis) => haproxy.open(socket, "web", server, millis + forMillis)),
       wait: TestClock.adjust("20 millis")
     }
   })

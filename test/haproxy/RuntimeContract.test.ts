@@ -66,11 +66,23 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
 
   check("serves one that has to prove itself only when its checks pass, and a dead one never", (subject) =>
     Effect.gen(function* () {
-      const { carryOut, server, until } = lookAt(subject)
+      const { ask, server, until } = lookAt(subject)
+      // Looked at in the same breath: on a busy machine two checks may have passed a moment later.
+      const arrive = Effect.fnUntraced(function* (name: string, endpoint: Endpoint) {
+        const { first, second } = RuntimeApi.encode(
+          "web",
+          Action.Arrive({ ...step(name), endpoint, prove: true }),
+          placeholder
+        )
+        const commands = [...first, ...second].map(({ text }) => text)
+        const replies = yield* ask(...commands, "show servers state web")
+        return RuntimeApi.parseServers(replies.at(-1) ?? "", new Map()).find((one) => one.name === name)?.health
+      })
 
-      yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: true }))
-      yield* carryOut(Action.Arrive({ ...step("node2"), endpoint: subject.dead, prove: true }))
-      assert.deepStrictEqual([(yield* server("node1")).health, (yield* server("node2")).health], ["down", "down"])
+      assert.deepStrictEqual(
+        [yield* arrive("node1", subject.alive), yield* arrive("node2", subject.dead)],
+        ["down", "down"]
+      )
       yield* until("node1", ({ health }) => health === "up")
 
       for (let tries = 0; tries < 10; tries++) {
@@ -82,10 +94,16 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
 
   check("forgets `health down` that comes before `ready`", (subject) =>
     Effect.gen(function* () {
-      const { ask, server } = lookAt(subject)
-      yield* ask("set server web/node1 health down", "set server web/node1 state ready")
+      const { ask } = lookAt(subject)
 
-      assert.notStrictEqual((yield* server("node1")).health, "down")
+      // In the same breath, before its first check.
+      const [, , table = ""] = yield* ask(
+        "set server web/node1 health down",
+        "set server web/node1 state ready",
+        "show servers state web"
+      )
+
+      assert.strictEqual(RuntimeApi.parseServers(table, new Map())[0]?.health, "up")
     })
   )
 
@@ -238,15 +256,13 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
 
   check("keeps its health when its address changes, until its checks say otherwise", (subject) =>
     Effect.gen(function* () {
-      const { ask, carryOut, until } = lookAt(subject)
-      const move = ({ address, port }: Endpoint) =>
-        Effect.map(
-          ask(`set server web/node1 addr ${address} port ${port}`, "show servers state web"),
-          ([, table = ""]) => {
-            const [server] = RuntimeApi.parseServers(table, new Map())
-            return [server?.endpoint, server?.health]
-          }
-        )
+      const { ask, carryOut, server, until } = lookAt(subject)
+      const move = Effect.fnUntraced(function* ({ address, port }: Endpoint) {
+        const [, table = ""] = yield* ask(`set server web/node1 addr ${address} port ${port}`, "show servers state web")
+        // The health at once, before the next checks; the address a moment later, since 3.0 and 3.2 still show the old one.
+        const health = RuntimeApi.parseServers(table, new Map())[0]?.health
+        return [(yield* server("node1")).endpoint, health]
+      })
       yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: true }))
       yield* until("node1", ({ health }) => health === "up")
 
@@ -255,13 +271,8 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
       const toAlive = yield* move(subject.alive)
       yield* until("node1", ({ health }) => health === "up")
 
-      assert.deepStrictEqual(
-        [toDead, toAlive],
-        [
-          [subject.dead, "up"],
-          [subject.alive, "down"]
-        ]
-      )
+      assert.deepStrictEqual(toDead, [subject.dead, "up"])
+      assert.deepStrictEqual(toAlive, [subject.alive, "down"])
     })
   )
 
@@ -271,7 +282,7 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
       Effect.gen(function* () {
         const { ask, carryOut, server, until } = lookAt(subject)
         yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: false }))
-        yield* subject.open("node1")
+        yield* subject.open("node1", 3000)
         yield* until("node1", ({ sessions }) => sessions === 1)
         const seen: Array<number | undefined> = []
 
@@ -293,7 +304,7 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
       const { carryOut, until } = lookAt(subject)
       yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: false }))
 
-      yield* subject.open("node1")
+      yield* subject.open("node1", 300)
 
       yield* until("node1", ({ sessions }) => sessions === 1)
       yield* until("node1", ({ sessions }) => sessions === 0)
