@@ -356,6 +356,25 @@ describe("a start while the source is down", () => {
     })
   )
 
+  it.live("leaves a HAProxy alone that runs and does not answer, and goes on once it does", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld()
+      const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
+      yield* Effect.scoped(start(world, [a!]))
+      const pids = yield* world.haproxyPids
+      for (const pid of pids) process.kill(pid, "SIGSTOP")
+      yield* want(world, [a!, b!])
+
+      const ep2 = yield* world.start()
+      yield* logs(ep2, /HAProxy runs and does not answer: .*admin-1\.sock: HAProxy was silent for 5 s/)
+      for (const pid of pids) process.kill(pid, "SIGCONT")
+
+      yield* serves(world, [a!, b!])
+      assert.deepStrictEqual(yield* world.haproxyPids, pids)
+      assert.notMatch(ep2.output(), /reloading it|starting it/)
+    })
+  )
+
   it.live("waits where there is no file of a last run", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld()
