@@ -17,6 +17,7 @@ import { Duration, Effect } from "effect"
 import { endpointKey } from "../../src/domain/State.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as Traffic from "../servers/Traffic.ts"
+import { linesOf, sourceOf, startServing, want } from "./FileWorld.ts"
 import * as World from "./World.ts"
 
 const { eventually, logs, serves } = World
@@ -33,7 +34,7 @@ const version = World.newest
 const makeWorld = Effect.fnUntraced(function* (options: Partial<World.Options> = {}) {
   const world = yield* World.make({
     version,
-    source: (dir) => `[FILE]\npath = ${join(dir, "targets.json")}`,
+    source: sourceOf,
     ...options,
     settings: (dir) => ({
       orchestrator: "file",
@@ -46,29 +47,6 @@ const makeWorld = Effect.fnUntraced(function* (options: Partial<World.Options> =
   mkdirSync(disk)
   return { world, disk, configFile: join(disk, "haproxy.cfg") }
 })
-
-const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
-  World.replaceFile(
-    join(world.dir, "targets.json"),
-    JSON.stringify([{ targets: backends.map(({ endpoint }) => endpointKey(endpoint)) }])
-  )
-
-const startServing = Effect.fnUntraced(function* (
-  world: World.World,
-  backends: ReadonlyArray<HttpBackends.HttpBackend>
-) {
-  yield* want(world, backends)
-  const ep2 = yield* world.start()
-  yield* serves(world, backends)
-  yield* logs(ep2, /following the source/)
-  return ep2
-})
-
-const lines = (ep2: World.Ep2, pattern: RegExp) =>
-  ep2
-    .output()
-    .split("\n")
-    .filter((line) => pattern.test(line))
 
 /** Waits until the file has just these in service. */
 const hasOnDisk = (file: string, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
@@ -166,11 +144,11 @@ describe("a config file", () => {
         yield* logs(ep2, isLevelAgain)
 
         assert.deepStrictEqual((yield* traffic.stop).failures, [])
-        const [said, ...more] = lines(ep2, behind)
+        const [said, ...more] = linesOf(ep2, behind)
         assert.match(said ?? "", says)
         assert.include(said!, configFile)
         assert.deepStrictEqual(more, [])
-        assert.lengthOf(lines(ep2, isLevelAgain), 1)
+        assert.lengthOf(linesOf(ep2, isLevelAgain), 1)
         assert.deepStrictEqual(readdirSync(disk).sort(), ["haproxy.cfg", "haproxy.cfg.lkg"])
       })
     )
@@ -203,7 +181,7 @@ describe("a config file", () => {
       )
       assert.strictEqual(lstatSync(join(disk, kept[0]!)).mode & 0o777, 0o640)
       assert.match(readFileSync(configFile, "utf8"), /retries 3/)
-      const sayings = () => lines(ep2, /somebody else had written or changed it/)
+      const sayings = () => linesOf(ep2, /somebody else had written or changed it/)
       yield* World.eventually(
         "both are in the log",
         Effect.sync(() => sayings().length >= 2)

@@ -9,45 +9,26 @@ import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as FaultProxy from "../servers/FaultProxy.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as Traffic from "../servers/Traffic.ts"
+import { count, edit, fileOf, sourceOf, startServing, want } from "./FileWorld.ts"
 import * as World from "./World.ts"
 
 const { logs, serves } = World
 const version = World.newest
 
-const fileOf = (dir: string) => join(dir, "targets.json")
-
 const makeWorld = (settings: (dir: string) => Readonly<Record<string, string>> = () => ({})) =>
   World.make({
     version,
-    source: (dir) => `[FILE]\npath = ${fileOf(dir)}`,
+    source: sourceOf,
     backend: "    option idle-close-on-response\n",
     settings: (dir) => ({ orchestrator: "file", new_servers: "trusted", reload_interval: "0.5", ...settings(dir) })
   })
-
-const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
-  World.replaceFile(
-    fileOf(world.dir),
-    JSON.stringify([{ targets: backends.map(({ endpoint }) => endpointKey(endpoint)) }])
-  )
-
-const edit = (file: string, change: (text: string) => string) => writeFileSync(file, change(readFileSync(file, "utf8")))
-
-const count = (ep2: World.Ep2, pattern: RegExp) => ep2.output().match(new RegExp(pattern, "g"))?.length ?? 0
-
-const start = Effect.fnUntraced(function* (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) {
-  yield* want(world, backends)
-  const ep2 = yield* world.start()
-  yield* serves(world, backends)
-  yield* logs(ep2, /following the source/)
-  return ep2
-})
 
 describe("HUP", () => {
   it.live("applies a template and settings that have changed, by one reload, and no request is lost", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
       const traffic = yield* Traffic.start({ port: world.port, closing: 4, keeping: 4 })
 
       edit(world.template, (text) =>
@@ -115,7 +96,7 @@ describe("HUP", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
       const conf = readFileSync(world.conf, "utf8")
       const template = readFileSync(world.template, "utf8")
 
@@ -154,7 +135,7 @@ describe("HUP", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
       const taken = yield* Effect.acquireRelease(
         Effect.promise(
           () =>
@@ -187,7 +168,7 @@ describe("HUP", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
 
       edit(world.template, (text) => text.replace("retries 3", "retries 4"))
       yield* want(world, [a!, b!])
@@ -226,7 +207,7 @@ describe("HUP", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a] = yield* HttpBackends.makeAll(["a"])
-      const first = yield* start(world, [a!])
+      const first = yield* startServing(world, [a!])
       const second = yield* world.start()
       yield* logs(second, /standing by/)
 

@@ -14,6 +14,7 @@ import * as Binaries from "../servers/Binaries.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as Traffic from "../servers/Traffic.ts"
 import * as UnixProxy from "../servers/UnixProxy.ts"
+import { count, sourceOf, startServing, want } from "./FileWorld.ts"
 import * as World from "./World.ts"
 
 const { eventually, logs, serves } = World
@@ -23,32 +24,12 @@ const isAll = process.env.EP2_TEST_ALL !== undefined
 const some = <A>(all: ReadonlyArray<A>) => (isAll ? all : all.slice(0, 1))
 const onlyInAll = <A>(all: ReadonlyArray<A>) => (isAll ? all : [])
 
-const fileOf = (dir: string) => join(dir, "targets.json")
-
 const makeWorld = (options: Omit<World.Options, "source">) =>
   World.make({
     ...options,
-    source: (dir) => `[FILE]\npath = ${fileOf(dir)}`,
+    source: sourceOf,
     settings: { orchestrator: "file", new_servers: "trusted", drain_timeout: "20", ...options.settings }
   })
-
-const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
-  World.replaceFile(
-    fileOf(world.dir),
-    JSON.stringify([{ targets: backends.map(({ endpoint }) => endpointKey(endpoint)) }])
-  )
-
-/** Starts ep2 with these wanted, and waits until it serves them and follows the source. */
-const startServing = Effect.fnUntraced(function* (
-  world: World.World,
-  backends: ReadonlyArray<HttpBackends.HttpBackend>
-) {
-  yield* want(world, backends)
-  const ep2 = yield* world.start()
-  yield* serves(world, backends)
-  yield* logs(ep2, /following the source/)
-  return ep2
-})
 
 /** As `serves`, within the few seconds that an operator may count on once it is possible. */
 const isLevelSoon = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>, socket?: string) =>
@@ -58,12 +39,6 @@ const isLevelSoon = (world: World.World, backends: ReadonlyArray<HttpBackends.Ht
       orElse: () => Effect.die(new Error("not level within 6 seconds"))
     })
   )
-
-const count = (ep2: World.Ep2, pattern: RegExp) =>
-  ep2
-    .output()
-    .split("\n")
-    .filter((line) => pattern.test(line)).length
 
 /** Waits until each of these has been said, and looks that it was once. */
 const saidOnce = Effect.fnUntraced(function* (ep2: World.Ep2, ...patterns: ReadonlyArray<RegExp>) {

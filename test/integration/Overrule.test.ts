@@ -8,17 +8,16 @@ import * as Binaries from "../servers/Binaries.ts"
 import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as Traffic from "../servers/Traffic.ts"
+import { fileOf, sourceOf, startServing, want } from "./FileWorld.ts"
 import * as World from "./World.ts"
 
 const { logs, serves } = World
 const version = World.newest
 
-const fileOf = (dir: string) => join(dir, "targets.json")
-
 const makeWorld = (settings: Readonly<Record<string, string>> = {}) =>
   World.make({
     version,
-    source: (dir) => `[FILE]\npath = ${fileOf(dir)}`,
+    source: sourceOf,
     backend: "    option idle-close-on-response\n",
     settings: (dir) => {
       // HAProxy's program by a name that can be taken away.
@@ -28,20 +27,6 @@ const makeWorld = (settings: Readonly<Record<string, string>> = {}) =>
       return { orchestrator: "file", new_servers: "trusted", sleep_before_next_run: "0.5", haproxy_binary, ...settings }
     }
   })
-
-const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
-  World.replaceFile(
-    fileOf(world.dir),
-    JSON.stringify([{ targets: backends.map(({ endpoint }) => endpointKey(endpoint)) }])
-  )
-
-const start = Effect.fnUntraced(function* (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) {
-  yield* want(world, backends)
-  const ep2 = yield* world.start()
-  yield* serves(world, backends)
-  yield* logs(ep2, /following the source/)
-  return ep2
-})
 
 /** Runs a command of ep2 to its end, and gives its exit code and what it said. */
 const run = Effect.fnUntraced(function* (world: World.World, ...args: ReadonlyArray<string>) {
@@ -55,7 +40,7 @@ describe("ep2 pause and resume", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
       const traffic = yield* Traffic.start({ port: world.port })
       const file = readFileSync(world.configFile, "utf8")
 
@@ -80,7 +65,7 @@ describe("ep2 pause and resume", () => {
       Effect.gen(function* () {
         const world = yield* makeWorld()
         const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-        yield* Effect.scoped(start(world, [a!]))
+        yield* Effect.scoped(startServing(world, [a!]))
         yield* run(world, "pause")
         for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
         yield* want(world, [b!])
@@ -98,7 +83,7 @@ describe("ep2 pause and resume", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ reload_interval: "0.5" })
       const [a] = yield* HttpBackends.makeAll(["a"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
       yield* run(world, "pause")
       yield* logs(ep2, /paused \(since/)
 
@@ -119,7 +104,7 @@ describe("ep2 pause and resume", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
       yield* run(world, "pause")
       yield* logs(ep2, /paused \(since/)
       for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
@@ -139,7 +124,7 @@ describe("ep2 pause and resume", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ reload_interval: "0.5" })
       const [a] = yield* HttpBackends.makeAll(["a"])
-      yield* Effect.scoped(start(world, [a!]))
+      yield* Effect.scoped(startServing(world, [a!]))
       const file = readFileSync(world.configFile, "utf8")
       writeFileSync(world.template, readFileSync(world.template, "utf8").replace("retries 3", "retries 4"))
       yield* World.replaceFile(fileOf(world.dir), "[{")
@@ -167,7 +152,7 @@ describe("ep2 pause and resume", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ reload_interval: "0.5" })
       const [a] = yield* HttpBackends.makeAll(["a"])
-      const ep2 = yield* start(world, [a!])
+      const ep2 = yield* startServing(world, [a!])
       yield* run(world, "pause")
       yield* logs(ep2, /paused \(since/)
       // Somebody starts it without ep2's mark, and takes the program away that ep2 is to reload it with.
@@ -208,7 +193,7 @@ describe("the guard", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const all = yield* HttpBackends.makeAll(["a", "b"])
-      const ep2 = yield* start(world, all)
+      const ep2 = yield* startServing(world, all)
 
       yield* want(world, [])
       yield* logs(ep2, /nothing is wanted; the 2 endpoints that are served stay: .*run `ep2 release`/)
@@ -233,7 +218,7 @@ describe("the guard", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const all = yield* HttpBackends.makeAll(["a", "b"])
-      yield* Effect.scoped(start(world, all))
+      yield* Effect.scoped(startServing(world, all))
       for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
       yield* want(world, [])
 
@@ -248,7 +233,7 @@ describe("the guard", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ sleep_before_next_run: "1" })
       const all = yield* HttpBackends.makeAll(["a", "b", "c", "d", "e"])
-      const ep2 = yield* start(world, all.slice(0, 4))
+      const ep2 = yield* startServing(world, all.slice(0, 4))
 
       yield* want(world, [all[0]!, all[4]!].slice(1))
       yield* serves(world, all)
@@ -303,7 +288,7 @@ describe("a start while the source is down", () => {
       Effect.gen(function* () {
         const world = yield* makeWorld()
         const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
-        yield* Effect.scoped(start(world, [a!, b!]))
+        yield* Effect.scoped(startServing(world, [a!, b!]))
         for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
         yield* World.replaceFile(fileOf(world.dir), "[{")
 
@@ -323,7 +308,7 @@ describe("a start while the source is down", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a] = yield* HttpBackends.makeAll(["a"])
-      yield* Effect.scoped(start(world, [a!]))
+      yield* Effect.scoped(startServing(world, [a!]))
       for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
       yield* World.replaceFile(fileOf(world.dir), "[{")
       writeFileSync(world.template, "global\n{{ nod")
@@ -360,7 +345,7 @@ describe("a start while the source is down", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld()
       const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
-      yield* Effect.scoped(start(world, [a!]))
+      yield* Effect.scoped(startServing(world, [a!]))
       const pids = yield* world.haproxyPids
       for (const pid of pids) process.kill(pid, "SIGSTOP")
       yield* want(world, [a!, b!])
@@ -393,7 +378,7 @@ describe("a start while the source is down", () => {
     Effect.gen(function* () {
       const world = yield* makeWorld({ reload_interval: "0.5" })
       const [a] = yield* HttpBackends.makeAll(["a"])
-      yield* Effect.scoped(start(world, [a!]))
+      yield* Effect.scoped(startServing(world, [a!]))
       const pids = yield* world.haproxyPids
       writeFileSync(world.template, readFileSync(world.template, "utf8").replace("retries 3", "retries 4"))
       yield* World.replaceFile(fileOf(world.dir), "[{")

@@ -6,36 +6,17 @@ import { Effect } from "effect"
 import { endpointKey, slotNumber } from "../../src/domain/State.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as Traffic from "../servers/Traffic.ts"
+import { count, edit, sourceOf, startServing, want } from "./FileWorld.ts"
 import * as World from "./World.ts"
 
 const { logs, serves } = World
 
-const fileOf = (dir: string) => join(dir, "targets.json")
-
 const makeWorld = (options: Omit<World.Options, "source">) =>
   World.make({
     ...options,
-    source: (dir) => `[FILE]\npath = ${fileOf(dir)}`,
+    source: sourceOf,
     settings: { orchestrator: "file", check_interval: "100ms", reload_interval: "0.5", ...options.settings }
   })
-
-const want = (world: World.World, backends: ReadonlyArray<HttpBackends.HttpBackend>) =>
-  World.replaceFile(
-    fileOf(world.dir),
-    JSON.stringify([{ targets: backends.map(({ endpoint }) => endpointKey(endpoint)) }])
-  )
-
-/** Starts ep2 with these wanted, and waits until it serves them and follows the source. */
-const startServing = Effect.fnUntraced(function* (
-  world: World.World,
-  backends: ReadonlyArray<HttpBackends.HttpBackend>
-) {
-  yield* want(world, backends)
-  const ep2 = yield* world.start()
-  yield* serves(world, backends)
-  yield* logs(ep2, /following the source/)
-  return ep2
-})
 
 /** A line of the config that HAProxy takes as long as a file is there; the two that take it away and put it back. */
 const errorFileLine = (dir: string) => `    errorfile 503 ${errorFileOf(dir)}\n`
@@ -46,10 +27,6 @@ const errorFileOf = (dir: string) => {
 }
 const spoil = ({ dir }: World.World) => rmSync(join(dir, "503.http"))
 const mend = ({ dir }: World.World) => errorFileOf(dir)
-
-const edit = (file: string, change: (text: string) => string) => writeFileSync(file, change(readFileSync(file, "utf8")))
-
-const count = (ep2: World.Ep2, pattern: RegExp) => ep2.output().match(new RegExp(pattern, "g"))?.length ?? 0
 
 const reloads = (ep2: World.Ep2) => count(ep2, /reloading HAProxy/)
 
