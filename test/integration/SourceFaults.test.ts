@@ -61,6 +61,8 @@ const stepThrough = Effect.fnUntraced(function* ({ servers, steps, tell, world }
 
   for (const step of steps.filter(({ isSample }) => isAll || isSample === true)) {
     const before = yield* world.served()
+    // HAProxy shows what ep2 did before ep2's line about it comes through the pipe.
+    yield* Effect.sleep("300 millis")
     const from = ep2.output().length
     const said = () => ep2.output().slice(from)
     const staysSo = Effect.gen(function* () {
