@@ -7,7 +7,7 @@ import * as Settings from "../../src/settings/Settings.ts"
 import * as RandomScenario from "../../src/simulation/RandomScenario.ts"
 import * as Scenario from "../../src/simulation/Scenario.ts"
 
-const seeds = process.env.EP2_TEST_ALL === undefined ? 12 : 150
+const seeds = process.env.EP2_TEST_ALL === undefined ? 12 : 100
 
 /** Settings that differ in what decides how HAProxy is changed. */
 const variants = [
