@@ -38,10 +38,7 @@ export const proveTimeoutMillis = 30_000
 const rewriteEvery = Duration.seconds(5)
 
 /** How each backend is reconciled, and how often at the least. */
-export const backendsOf = ({
-  backends,
-  haproxy
-}: Settings): ReadonlyArray<BackendOptions & Controller.BackendOptions> =>
+const backendsOf = ({ backends, haproxy }: Settings): ReadonlyArray<BackendOptions & Controller.BackendOptions> =>
   backends.map((backend) => ({
     name: backend.name,
     source: Sources.keyOf(backend),

@@ -6,14 +6,14 @@
  * | rule | broken when |
  * | --- | --- |
  * | placeholder | a server on a placeholder takes traffic |
- * | vouched | a server takes traffic on an endpoint that no answer of the source ever named, and no config before |
+ * | vouched | a server takes traffic on an endpoint that no answer of the source ever named |
  * | gone | an endpoint that answers have left out for longer than all that may keep it still takes traffic |
  * | guard | at once, or within the window, more than its part of a backend is taken away that answers did not leave out often enough |
  * | emptied | the last server of a backend in a process is taken away, though none was named as gone |
  * | operator | a server that the operator holds takes traffic, while its endpoint is wanted |
  * | served | an endpoint that is wanted and answers, and nothing is wrong since long, does not take traffic |
  */
-import { type Endpoint, endpointKey, isPlaceholder, slotNumber } from "../domain/State.ts"
+import { endpointKey, isPlaceholder, slotNumber } from "../domain/State.ts"
 import type { Fleet, ServerView, SimulatedHaproxy, SimulatedSource } from "./Edges.ts"
 
 export interface Broken {
@@ -41,8 +41,6 @@ export interface Rules {
   /** Something is wrong from outside: until `calm` nothing has to be served or gone in time. */
   readonly fault: () => void
   readonly calm: (nowMillis: number) => void
-  /** What a config that ep2 did not make has. */
-  readonly vouch: (backend: string, endpoints: ReadonlyArray<Endpoint>) => void
   /** The operator has set a server's state. */
   readonly operator: (backend: string, server: string, state: "ready" | "drain" | "maint", nowMillis: number) => void
   /** HAProxy begins anew from its file: what the operator did just now may not stand there yet. */
@@ -52,7 +50,7 @@ export interface Rules {
 }
 
 interface Seen {
-  /** Endpoints that some answer, or a config before ep2, has named. */
+  /** Endpoints that some answer has named. */
   readonly vouched: Set<string>
   /** Since when answers leave an endpoint out, and how many in a row. */
   readonly missing: Map<string, { readonly sinceMillis: number; times: number; countedMillis: number }>
@@ -73,6 +71,16 @@ interface Seen {
   >
   /** Since when each endpoint is wanted and answers. */
   readonly due: Map<string, number>
+}
+
+/** One backend in one process at one moment. */
+interface Look {
+  readonly nowMillis: number
+  readonly options: BackendRules
+  readonly state: Seen
+  readonly pid: number
+  /** ep2's own. */
+  readonly servers: ReadonlyArray<ServerView>
 }
 
 /** What may pass besides the bounds of the settings, before something counts as late. */
@@ -137,7 +145,7 @@ export const make = (
       nextHeld(options.name, state)
       for (const { pid, servers } of haproxy.processes()) {
         const own = servers.filter((one) => one.backend === options.name && slotNumber(one.name) !== undefined)
-        lookAtProcess(nowMillis, options, state, pid, own)
+        lookAtProcess({ nowMillis, options, pid, servers: own, state })
       }
     }
   }
@@ -151,13 +159,7 @@ export const make = (
     }
   }
 
-  const lookAtProcess = (
-    nowMillis: number,
-    options: BackendRules,
-    state: Seen,
-    pid: number,
-    servers: ReadonlyArray<ServerView>
-  ) => {
+  const lookAtProcess = ({ nowMillis, options, pid, servers, state }: Look) => {
     const open = servers.filter(({ takesTraffic }) => takesTraffic)
     const wanted = source.lastAnswer(options.name)?.endpoints ?? []
     const isEmpty = wanted.length === 0
@@ -185,7 +187,7 @@ export const make = (
         )
       }
     }
-    guard(nowMillis, options, state, pid, servers)
+    guard({ nowMillis, options, pid, servers, state })
     const served = new Set(open.map(({ endpoint }) => endpointKey(endpoint)))
     const holding = new Set(
       servers.flatMap(({ endpoint, name }) => (state.held.has(name) ? [endpointKey(endpoint)] : []))
@@ -207,13 +209,7 @@ export const make = (
   }
 
   /** What was standing in this very process at the last look, and is no more. */
-  const guard = (
-    nowMillis: number,
-    options: BackendRules,
-    state: Seen,
-    pid: number,
-    servers: ReadonlyArray<ServerView>
-  ) => {
+  const guard = ({ nowMillis, options, pid, servers, state }: Look) => {
     const before = state.standing.get(pid)
     const now = new Set(
       servers.flatMap(({ endpoint, isStanding }) =>
@@ -259,9 +255,6 @@ export const make = (
     },
     calm: (nowMillis) => {
       calmSince ??= nowMillis
-    },
-    vouch: (backend, endpoints) => {
-      for (const endpoint of endpoints) seen.get(backend)?.vouched.add(endpointKey(endpoint))
     },
     anew: (nowMillis) => {
       for (const { intervalMillis, name } of backends) {
