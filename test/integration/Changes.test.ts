@@ -126,6 +126,11 @@ describe("HAProxy under load", () => {
           world,
           which.map((index) => all[index]!)
         )
+        // A server that is wanted for a moment only may be gone before its turn comes.
+        yield* World.eventually(
+          "each wanted server has answered",
+          Effect.map(quick.report, ({ byServer }) => which.every((index) => byServer[`s${index}`] !== undefined))
+        )
         yield* World.eventually(
           "the config file is level with the runtime",
           Effect.map(world.servers(), (servers) =>
