@@ -31,6 +31,8 @@ export interface Play {
   readonly version: (typeof versions)[number]
   readonly seed: number
   readonly untilMillis: number
+  /** Ends sooner, once nothing more happens and all has been as it should be for so long. */
+  readonly quietMillis?: number
 }
 
 const defaultScenario = "scale-out"

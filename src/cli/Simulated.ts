@@ -12,11 +12,12 @@ import type { Play } from "./Simulate.ts"
 import * as Stack from "./Stack.ts"
 
 /** Plays it. */
-export const play = ({ scenario, seed, settings, template, untilMillis, version }: Play) =>
+export const play = ({ quietMillis, scenario, seed, settings, template, untilMillis, version }: Play) =>
   Simulation.run({
     scenario,
     seed,
     untilMillis,
+    quietMillis,
     version,
     sockets: settings.haproxy.sockets,
     configFile: settings.haproxy.configFile,

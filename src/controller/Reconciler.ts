@@ -12,7 +12,7 @@
 import { Clock, Context, Effect, Layer, Semaphore } from "effect"
 import * as Guard from "../domain/Guard.ts"
 import * as Plan from "../domain/Plan.ts"
-import { type DesiredState, endpointKey, type ObservedState } from "../domain/State.ts"
+import { type DesiredState, endpointKey, isSameAnswer, type ObservedState } from "../domain/State.ts"
 import * as EndState from "../haproxy/EndState.ts"
 import { type Failure, Haproxy } from "../haproxy/Haproxy.ts"
 import type { SocketError } from "../haproxy/HaproxySocket.ts"
@@ -75,7 +75,22 @@ interface State {
   readonly standing: Report.Standing
   readonly notices: Report.Standing
   readonly intentions: Report.Standing
+  /** What the last pass saw, if it found everything as it should be. */
+  rest: Rest | undefined
 }
+
+/** An answer, a HAProxy that is level with it, and the plan that has nothing to do. */
+interface Rest {
+  readonly answer: DesiredState
+  readonly observed: ObservedState
+  readonly plan: Plan.Plan
+}
+
+const isSameProcesses = (one: ObservedState, other: ObservedState): boolean =>
+  one.processes.length === other.processes.length &&
+  one.processes.every((process, index) => process === other.processes[index]) &&
+  one.unobserved.length === 0 &&
+  other.unobserved.length === 0
 
 const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions>) {
   const fetcher = yield* Fetcher
@@ -94,7 +109,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const growth = yield* Growth.make(options)
     const memory = memories.of(options.name, options.source)
     const turn = yield* Semaphore.make(1)
-    states.set(options.name, { options, growth, turn, standing, notices, intentions, memory })
+    states.set(options.name, { options, growth, turn, standing, notices, intentions, memory, rest: undefined })
   }
 
   const stateOf = (backend: string) => {
@@ -104,7 +119,10 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
 
   const fetch = Effect.fn("Reconciler.fetch")(function* (backend: string) {
     const { memory } = yield* stateOf(backend)
-    memory.answer = yield* fetcher.fetch(backend)
+    const answer = yield* fetcher.fetch(backend)
+    const isSame = memory.answer !== undefined && isSameAnswer(memory.answer, answer)
+    // The same one stays, so that a pass sees at a glance that nothing is new.
+    if (!isSame) memory.answer = answer
     memory.number++
   })
 
@@ -133,6 +151,12 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
       return nothing
     }
     const nowMillis = yield* Clock.currentTimeMillis
+    const { rest } = state
+    if (rest?.answer === answer && isSameProcesses(rest.observed, observed) && !isPaused && !isReleased) {
+      memory.guard = Guard.unchanged(memory.guard, { nowMillis, number: memory.number })
+      return { plan: rest.plan, hasActed: false, errors: [] }
+    }
+    state.rest = undefined
     const { desired, held } = yield* judge(state, answer, observed, { nowMillis, isReleased })
     yield* Status.pass(desired, observed)
     const way = yield* growth.way(observed)
@@ -160,6 +184,10 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
         ? yield* byConfig(state, plan, observed, names)
         : yield* byRuntime(state, plan, observed, names)
     const errors = failures.filter((failure) => !Growth.isRefusal(failure)).map(({ error }) => error)
+    const isLevel = Plan.isSettled(plan) && plan.unplaced.length === 0 && !plan.isIncomplete
+    if (isLevel && failures.length === 0 && held === undefined && memory.guard.missing.size === 0) {
+      state.rest = { answer, observed, plan }
+    }
     return { plan, hasActed: options.updateBy === "runtime" && plan.actions.length > 0, errors }
   })
 

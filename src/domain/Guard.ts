@@ -139,6 +139,13 @@ export const judge = (input: Input, before: Memory, options: Options): Verdict =
   return isMuch || limit === "minServers" ? verdict("removal", unnamed, options.confirmations) : conclude([], undefined)
 }
 
+/** What is remembered after nothing has changed since the last judgement, which found nothing missing. */
+export const unchanged = (before: Memory, { nowMillis, number }: Pick<Input, "nowMillis" | "number">): Memory => {
+  const now = before.most.at(-1)
+  const most = now === undefined ? before.most : before.most.with(-1, { ...now, atMillis: nowMillis })
+  return { ...before, most, answer: number }
+}
+
 const origins: Readonly<Record<Hold["reason"], string>> = {
   unknown: "held: it may be one whose address is not known yet",
   empty: "held: the source answers none",

@@ -102,6 +102,18 @@ export interface DesiredState {
   readonly leaving: ReadonlyArray<Leaving>
 }
 
+/** Whether two answers say the same, in the same order. What cannot be served, or not yet, or not any more, is always looked at anew. */
+export const isSameAnswer = (one: DesiredState, other: DesiredState): boolean =>
+  one.backend === other.backend &&
+  one.wanted.length === other.wanted.length &&
+  [one, other].every(({ leaving, pending, refused }) => leaving.length + pending.length + refused.length === 0) &&
+  one.wanted.every(({ endpoint, origin }, index) => {
+    const match = other.wanted[index]!
+    return (
+      origin === match.origin && endpoint.address === match.endpoint.address && endpoint.port === match.endpoint.port
+    )
+  })
+
 /**
  * HAProxy's administrative state of a server.
  *

@@ -11,6 +11,7 @@ import { type Endpoint, endpointKey, type ObservedState, type ProcessState, type
 import { HaproxySocket, type Session, type SocketError } from "./HaproxySocket.ts"
 import * as RuntimeApi from "./RuntimeApi.ts"
 import type { BackendServers } from "./ServerRegion.ts"
+import * as ServerTable from "./ServerTable.ts"
 
 /** A process as it answers now, whatever its backends are. */
 export interface Running {
@@ -82,7 +83,7 @@ export interface Options {
 
 const make = Effect.fnUntraced(function* (options: Options) {
   const { session, sockets } = yield* HaproxySocket
-  const lastSeen = yield* Ref.make<ReadonlyMap<string, ProcessState>>(new Map())
+  const lastSeen = yield* Ref.make<ReadonlyMap<string, Observed>>(new Map())
   /** Processes that let a time-out pass and have not answered since, with what was seen first. */
   const silent = yield* Ref.make<ReadonlyMap<string, SocketError>>(new Map())
 
@@ -111,11 +112,12 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const processes: Array<ProcessState> = []
     const unobserved: Array<Unobserved> = []
     const before = yield* Ref.get(lastSeen)
+    const found = new Map<string, Observed>()
     const seen = new Map<string, string>()
     const waited = yield* Ref.get(silent)
     const asked = new Map(
       yield* inEvery(
-        observeOne(backend),
+        observeOne(backend, (socket) => before.get(`${socket} ${backend}`)),
         sockets.filter((socket) => !waited.has(socket))
       )
     )
@@ -123,19 +125,17 @@ const make = Effect.fnUntraced(function* (options: Options) {
       const result = asked.get(socket) ?? Result.fail(waited.get(socket)!)
       const other = Result.isSuccess(result) ? seen.get(result.success.identity) : undefined
       if (Result.isFailure(result)) {
-        unobserved.push({ socket, reason: result.failure.message, lastSeen: before.get(`${socket} ${backend}`) })
+        unobserved.push({ socket, reason: result.failure.message, lastSeen: before.get(`${socket} ${backend}`)?.state })
       } else if (other !== undefined) {
         const reason = `${socket} is another socket of the process behind ${other}: name one socket per process in haproxy_socket_file`
         unobserved.push({ socket, reason, lastSeen: undefined })
       } else {
         processes.push(result.success.state)
+        found.set(`${socket} ${backend}`, result.success)
         seen.set(result.success.identity, socket)
       }
     }
-    yield* Ref.update(
-      lastSeen,
-      (known) => new Map([...known, ...processes.map((one) => [`${one.socket} ${backend}`, one] as const)])
-    )
+    yield* Ref.update(lastSeen, (known) => new Map([...known, ...found]))
     return { backend, processes, unobserved }
   })
 
@@ -193,8 +193,7 @@ const ask = Effect.fnUntraced(function* (session: Session, command: RuntimeApi.C
 const afterLoadOf = Effect.fnUntraced(function* (session: Session, { backend, servers }: BackendServers) {
   const lines = servers.filter(({ afterLoad }) => afterLoad !== undefined)
   if (lines.length === 0) return []
-  const reply = yield* ask(session, RuntimeApi.showServers(backend))
-  const found = new Map(RuntimeApi.parseServers(reply, new Map()).map((one) => [one.name, one]))
+  const found = new Map((yield* askServers(session, backend)).map((one) => [one.name, one]))
   const commands = lines.flatMap(({ afterLoad, endpoint, name }) => {
     const server = found.get(name)
     // Whoever has touched it since then knows better.
@@ -209,24 +208,51 @@ const afterLoadOf = Effect.fnUntraced(function* (session: Session, { backend, se
     .map(({ failure }) => failure)
 })
 
+const askServers = Effect.fnUntraced(function* (session: Session, backend: string) {
+  const command = RuntimeApi.showServers(backend)
+  const [reply = ""] = yield* session.ask([command.text])
+  const table = ServerTable.read(backend, reply)
+  if (table !== undefined) return table.servers
+  return yield* new RuntimeApi.CommandRejected({ socket: session.socket, command: command.text, reply })
+})
+
 const identifyOne = Effect.fnUntraced(function* (session: Session) {
-  const info = yield* ask(session, RuntimeApi.showInfo)
-  const mark = yield* ask(session, RuntimeApi.showMark)
+  const { showInfo, showMark } = RuntimeApi
+  const [first = "", second = ""] = yield* session.ask([showInfo.text, showMark.text])
+  const info = yield* Effect.fromResult(RuntimeApi.judge(session.socket, showInfo, first))
+  const mark = yield* Effect.fromResult(RuntimeApi.judge(session.socket, showMark, second))
   return { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, mark: RuntimeApi.parseMark(mark) }
 })
 
-const observeOne = (backend: string) =>
+/** What is known of one process and backend. */
+interface Observed {
+  readonly identity: string
+  readonly state: ProcessState
+  readonly table: ServerTable.ServerTable
+}
+
+/** A process that answers as it did before gives the very same state, so that who compares two states need not look into them. */
+const observeOne = (backend: string, before: (socket: string) => Observed | undefined) =>
   Effect.fnUntraced(function* (session: Session) {
-    const info = yield* ask(session, RuntimeApi.showInfo)
-    const reply = yield* ask(session, RuntimeApi.showServers(backend))
-    const plain = RuntimeApi.parseServers(reply, new Map())
+    const { socket } = session
+    const last = before(socket)
+    const { showInfo, showSessions } = RuntimeApi
+    const command = RuntimeApi.showServers(backend)
+    const [first = "", second = ""] = yield* session.ask([showInfo.text, command.text])
+    const info = yield* Effect.fromResult(RuntimeApi.judge(socket, showInfo, first))
+    const table = ServerTable.read(backend, second, last?.table)
+    if (table === undefined) {
+      return yield* new RuntimeApi.CommandRejected({ socket, command: command.text, reply: second })
+    }
     // Sessions are asked for only where somebody waits for them: `show stat` costs five times as much as the rest.
-    const servers = RuntimeApi.isAnyMoving(plain)
-      ? RuntimeApi.parseServers(reply, RuntimeApi.parseStats(yield* ask(session, RuntimeApi.showSessions(backend))))
-      : plain
+    const servers = RuntimeApi.isAnyMoving(table.servers)
+      ? RuntimeApi.withStats(table.servers, RuntimeApi.parseStats(yield* ask(session, showSessions(backend))))
+      : table.servers
+    const identity = RuntimeApi.parseIdentity(info)
+    const pid = RuntimeApi.parsePid(info) ?? 0
     const able = RuntimeApi.parseCanAdd(info) ? ({ canAdd: true } as const) : {}
-    const state = { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, ...able, servers }
-    return { identity: RuntimeApi.parseIdentity(info), state }
+    const isSame = last?.identity === identity && last.state.canAdd === able.canAdd && last.state.servers === servers
+    return { identity, table, state: isSame ? last.state : { socket, pid, ...able, servers } } satisfies Observed
   })
 
 const applyOne = Effect.fnUntraced(function* (

@@ -1,6 +1,5 @@
 /**
- * The tables that HAProxy answers with: `show servers state` and `show stat`.
- * Pure, and never throws on any text.
+ * The table that HAProxy answers `show stat` with. Pure, and never throws on any text.
  *
  * Source: HAProxy management guide, 9.1 "CSV format"; the quotes as recorded from
  * 2.2 and 3.2, where a server answered its check with a comma.
@@ -10,15 +9,6 @@
 export interface Table {
   readonly header: ReadonlyArray<string>
   readonly rows: ReadonlyArray<ReadonlyArray<string>>
-}
-
-/** `show servers state`: a version, the names of the columns, and a row a line; blanks between fields. */
-export const ofServers = (reply: string): Table => {
-  const [, header = "", ...rows] = reply.split("\n")
-  return {
-    header: header.replace("# ", "").split(" "),
-    rows: rows.filter((row) => row !== "").map((row) => row.split(" "))
-  }
 }
 
 /** `show stat`: HAProxy's CSV, in which a field with a comma or a quote stands in quotes. */

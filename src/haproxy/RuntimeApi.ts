@@ -7,8 +7,9 @@
  */
 import { Result, Schema } from "effect"
 import type { Action } from "../domain/Plan.ts"
-import { type AdminState, canonicalAddress, type Endpoint, type Server, slotNumber } from "../domain/State.ts"
+import { type Endpoint, type Server, slotNumber } from "../domain/State.ts"
 import * as ReplyTable from "./ReplyTable.ts"
+import * as ServerTable from "./ServerTable.ts"
 
 /** HAProxy said no, or something that is not on the list of known replies. The same command will be refused again. */
 export class CommandRejected extends Schema.TaggedError<CommandRejected>()("CommandRejected", {
@@ -168,23 +169,10 @@ export const showMark: Command = {
   isGood: (reply) => reply.startsWith("EP2_CONFIG=") || reply === "Variable not found"
 }
 
-/**
- * Asks for the servers of a backend. Only a whole table is good, so that half a
- * row never becomes a server that is elsewhere, or none.
- */
+/** Asks for the servers of a backend. `ServerTable` reads the reply, of which only a whole one is good. */
 export const showServers = (backend: string): Command => ({
   text: `show servers state ${backend}`,
-  isGood: (reply) =>
-    reply.startsWith("1\n# be_id ") &&
-    ReplyTable.isWhole(ReplyTable.ofServers(reply), "srv_name", {
-      be_name: (text) => text === backend,
-      srv_addr: (text, name) => text === "-" || slotNumber(name) === undefined || canonicalAddress(text) !== undefined,
-      srv_op_state: isCount,
-      srv_admin_state: isCount,
-      srv_uweight: isCount,
-      srv_check_state: isCount,
-      srv_port: isCount
-    })
+  isGood: (reply) => ServerTable.read(backend, reply) !== undefined
 })
 
 /** Asks for what goes on in each server of a backend: 4 stands for servers, -1 for all of them. Good as for `showServers`. */
@@ -228,19 +216,6 @@ export const parseCanAdd = (reply: string): boolean => {
 /** The mark out of `show env EP2_CONFIG`; `undefined` where the config that runs has none. */
 export const parseMark = (reply: string): string | undefined => /^EP2_CONFIG=(.*)$/m.exec(reply)?.[1]
 
-/** HAProxy's own masks over `srv_admin_state` (`SRV_ADMF_MAINT`, `SRV_ADMF_DRAIN`). */
-const maintMask = 0x23
-const drainMask = 0x18
-
-// Bit 0x04 is in neither: it only remembers that the config file said `disabled`,
-// and stays set after `set server … state ready`.
-const adminState = (bits: number): AdminState =>
-  (bits & maintMask) !== 0 ? "maint" : (bits & drainMask) !== 0 ? "drain" : "ready"
-
-/** Configured and enabled (`CHK_ST_CONFIGURED | CHK_ST_ENABLED`): only then can a server that is told down come up. */
-const checkMask = 0x06
-const checkConfigured = 0x02
-
 /** What `show stat` adds to a server. */
 export interface Stat {
   readonly sessions: number
@@ -248,38 +223,13 @@ export interface Stat {
   readonly isProven: boolean | undefined
 }
 
-/**
- * The servers of a backend from `show servers state`, with `stats` where they
- * were asked for. Columns are found by name: 2.2 has 20 of them, later ones 25.
- */
-export const parseServers = (reply: string, stats: ReadonlyMap<string, Stat>): ReadonlyArray<Server> => {
-  const table = ReplyTable.ofServers(reply)
-  const fields = ReplyTable.fieldsOf(table)
-  return table.rows.map((row) => {
-    const field = fields(row)
-    const name = field("srv_name")
-    const stat = stats.get(name)
-    const isDown = field("srv_op_state") === "0"
-    const check = Number(field("srv_check_state")) & checkMask
-    return {
-      name,
-      endpoint: serverEndpoint(field("srv_addr"), Number(field("srv_port"))),
-      admin: adminState(Number(field("srv_admin_state"))),
-      isMarked: field("srv_uweight") === "0",
-      hasCheck: check === checkMask,
-      ...(check === checkConfigured ? ({ isCheckOff: true } as const) : {}),
-      health: isDown ? "down" : stat?.isProven === false ? "unproven" : "up",
-      sessions: stat?.sessions
-    }
+/** The servers of a table, with what `show stat` adds. */
+export const withStats = (servers: ReadonlyArray<Server>, stats: ReadonlyMap<string, Stat>): ReadonlyArray<Server> =>
+  servers.map((server) => {
+    const stat = stats.get(server.name)
+    const isUnproven = server.health !== "down" && stat?.isProven === false
+    return { ...server, health: isUnproven ? "unproven" : server.health, sessions: stat?.sessions }
   })
-}
-
-/**
- * Where a server points, as HAProxy says it: also what no source may name, such
- * as the placeholder. `-` is a host name that was never resolved.
- */
-const serverEndpoint = (address: string, port: number): Endpoint | undefined =>
-  address === "-" || address === "" ? undefined : { address: canonicalAddress(address) ?? address, port }
 
 /** Whether a server of ep2's is on its way in or out, so that its sessions must be known. */
 export const isAnyMoving = (servers: ReadonlyArray<Server>): boolean =>

@@ -23,12 +23,15 @@ export interface Fleet {
 export interface ServerView {
   readonly backend: string
   readonly name: string
+  /** It is one that ep2 may have named: `node7`. */
+  readonly isOwn: boolean
   readonly endpoint: Endpoint
+  /** `endpointKey` of it. */
+  readonly key: string
   /** New requests are balanced onto it. */
   readonly takesTraffic: boolean
   /** Ready and at full weight, whatever its health: it would take traffic if it was up. */
   readonly isStanding: boolean
-  readonly sessions: number
 }
 
 /** A process that runs. Old ones, after a reload, finish their sessions and take no new ones: they are not here. */
@@ -37,6 +40,16 @@ export interface ProcessView {
   readonly pid: number
   readonly mark: string | undefined
   readonly servers: ReadonlyArray<ServerView>
+  /** The servers of one backend, which cost less. */
+  readonly serversOf: (backend: string) => ReadonlyArray<ServerView>
+}
+
+/** Hears of whatever may change what HAProxy serves. */
+export interface Listener {
+  /** Called before it happens, at the time at which it does. */
+  readonly before: (nowMillis: number) => void
+  /** Called after it. */
+  readonly after: (nowMillis: number) => void
 }
 
 export interface SimulatedHaproxy {
@@ -46,9 +59,15 @@ export interface SimulatedHaproxy {
   readonly commands: Layer.Layer<Commands>
   /** Lets time go by until then: checks are made, sessions end. Called before anything is asked or changed. */
   readonly advance: (nowMillis: number) => void
+  /** When something changes next by itself; infinite if nothing does. */
+  readonly nextMillis: () => number
+  /** Each command that changes something, each check that does, each start, reload and end, from now on. */
+  readonly hear: (listener: Listener) => void
   readonly processes: () => ReadonlyArray<ProcessView>
   /** A session begins on a server and ends by itself at that time, unless it is shut down. */
   readonly open: (socket: string, backend: string, server: string, untilMillis: number) => void
+  /** Sessions in progress on a server; 0 where there is no such server. */
+  readonly sessions: (socket: string, backend: string, server: string) => number
   /** How many commands were asked and how many reloads succeeded, so far. */
   readonly counts: () => { readonly commands: number; readonly reloads: number }
 
@@ -72,8 +91,16 @@ export interface SimulatedHaproxy {
   readonly type: (command: string) => void
 }
 
+/** What the source said, and when. */
+export interface Answer {
+  readonly atMillis: number
+  readonly endpoints: ReadonlyArray<Endpoint>
+}
+
 export interface SimulatedSource {
   readonly layer: Layer.Layer<Fetcher>
+  /** Is called with each answer that is given whole, from now on. */
+  readonly hear: (listener: (backend: string, answer: Answer) => void) => void
   /** What it names from now on; whoever waits for a change is woken. */
   readonly want: (backend: string, endpoints: ReadonlyArray<Endpoint>) => void
   readonly wanted: (backend: string) => ReadonlyArray<Endpoint>
@@ -85,9 +112,7 @@ export interface SimulatedSource {
   /** As it should be again. */
   readonly answer: (backend: string) => void
   /** The last answer that was given whole, and when: what the source has vouched for. */
-  readonly lastAnswer: (
-    backend: string
-  ) => { readonly atMillis: number; readonly endpoints: ReadonlyArray<Endpoint> } | undefined
+  readonly lastAnswer: (backend: string) => Answer | undefined
   /** Calls so far, of all backends. */
   readonly calls: () => number
 }

@@ -6,7 +6,7 @@
  * Source: HAProxy management guide, 9.3 "Unix Socket commands"; what is taken,
  * refused and left half done as recorded from 2.2 to 3.2 (`test/fixtures`).
  */
-import { canonicalAddress, type Endpoint } from "../domain/State.ts"
+import { canonicalAddress, type Endpoint, endpointKey, slotNumber } from "../domain/State.ts"
 import type { Fleet, ServerView } from "./Edges.ts"
 import * as HaproxyWords from "./HaproxyWords.ts"
 import { type LoadedConfig, readServer } from "./LoadedConfig.ts"
@@ -30,6 +30,8 @@ interface Backend {
   lastId: number
   /** `show servers state`, as long as nothing has changed. */
   table: string | undefined
+  /** Its servers as seen from outside, likewise. */
+  view: ReadonlyArray<ServerView> | undefined
 }
 
 export class HaproxyProcess {
@@ -63,22 +65,27 @@ export class HaproxyProcess {
         })
         const { isDynamic, name } = loaded
         const backend = { name, id: index + 2, isDynamic, servers: new Map(servers), lastId: servers.length }
-        return [name, { ...backend, table: undefined }]
+        return [name, { ...backend, table: undefined, view: undefined }]
       })
     )
     this.#lookAtFleet()
   }
 
-  /** Plays the checks and ends the sessions that are due by then. */
-  advance(nowMillis: number): void {
+  /** When the next check is due that changes something. */
+  nextChange(): number {
     // What has changed in the fleet has done so at the time that was reached so far.
     if (this.#fleetChanges !== this.#options.fleet.changes()) this.#lookAtFleet()
-    if (nowMillis > this.#nowMillis) {
-      if (this.#nextMillis <= nowMillis) {
+    return this.#nextMillis
+  }
+
+  /** Plays the checks that are due by then. */
+  advance(nowMillis: number): void {
+    if (nowMillis >= this.#nowMillis) {
+      if (this.nextChange() <= nowMillis) {
         this.#nextMillis = Number.POSITIVE_INFINITY
         for (const backend of this.#backends.values()) {
           for (const server of backend.servers.values()) {
-            if (server.nextMillis <= nowMillis) backend.table = undefined
+            if (server.nextMillis <= nowMillis) this.#changes(backend)
             server.advance(nowMillis)
             this.#expect(server)
           }
@@ -91,19 +98,26 @@ export class HaproxyProcess {
   /** Sessions in progress on all servers. */
   get sessions(): number {
     let count = 0
-    for (const { servers } of this.#backends.values()) for (const server of servers.values()) count += server.sessions
+    for (const { servers } of this.#backends.values()) {
+      for (const server of servers.values()) count += server.sessionsAt(this.#nowMillis)
+    }
     return count
+  }
+
+  /** Sessions in progress on one server. */
+  sessionsOf(backend: string, name: string): number {
+    return this.#backends.get(backend)?.servers.get(name)?.sessionsAt(this.#nowMillis) ?? 0
   }
 
   /** The servers that have an address, backend by backend. */
   view(): ReadonlyArray<ServerView> {
-    const views: Array<ServerView> = []
-    for (const { name: backend, servers } of this.#backends.values()) {
-      for (const { endpoint, isStanding, name, sessions, takesTraffic } of servers.values()) {
-        if (endpoint !== undefined) views.push({ backend, name, endpoint, takesTraffic, isStanding, sessions })
-      }
-    }
-    return views
+    return [...this.#backends.values()].flatMap((backend) => viewOf(backend))
+  }
+
+  /** Those of one backend; none where there is no such backend. */
+  viewOf(name: string): ReadonlyArray<ServerView> {
+    const backend = this.#backends.get(name)
+    return backend === undefined ? [] : viewOf(backend)
   }
 
   /** A session begins on a server. Throws where there is no such server. */
@@ -112,7 +126,6 @@ export class HaproxyProcess {
     if (server === undefined)
       throw new Error(`process ${this.pid} has no server ${backend}/${name} to open a session on`)
     server.open(untilMillis, this.#nowMillis)
-    this.#expect(server)
   }
 
   /** Does what a command says, and returns HAProxy's reply to it, without the blank lines at its end. */
@@ -137,7 +150,7 @@ export class HaproxyProcess {
         const backend = this.#backends.get(rest[0] ?? "")
         return backend === undefined
           ? "No such proxy."
-          : HaproxyWords.stats(backend.name, [...backend.servers.values()])
+          : HaproxyWords.stats(backend.name, [...backend.servers.values()], this.#nowMillis)
       }
       case "add server":
       case "del server":
@@ -179,7 +192,7 @@ export class HaproxyProcess {
     if (found === undefined) return "No such server."
     if (this.isLeaving) return "Proxy is disabled."
     const reply = body(backend, found)
-    backend.table = undefined
+    this.#changes(backend)
     this.#expect(found)
     return reply
   }
@@ -198,13 +211,13 @@ export class HaproxyProcess {
     const added = new SimulatedServer(readServer([server, ...words]), origin)
     added.lookAt(this.#options.fleet.isAlive, this.#nowMillis)
     backend.servers.set(server, added)
-    backend.table = undefined
+    this.#changes(backend)
     return "New server registered."
   }
 
   #delete(backend: Backend, server: SimulatedServer): string {
     if (!server.isMaint) return "Only servers in maintenance mode can be deleted."
-    if (server.sessions > 0) return "Server still has connections attached to it, cannot remove it."
+    if (server.sessionsAt(this.#nowMillis) > 0) return "Server still has connections attached to it, cannot remove it."
     backend.servers.delete(server.name)
     return "Server deleted."
   }
@@ -270,6 +283,11 @@ export class HaproxyProcess {
     return HaproxyWords.moved(version, { from, to, port })
   }
 
+  #changes(backend: Backend): void {
+    backend.table = undefined
+    backend.view = undefined
+  }
+
   #done(body: () => void): string {
     body()
     return ""
@@ -288,4 +306,13 @@ export class HaproxyProcess {
   #expect({ nextMillis }: SimulatedServer): void {
     if (nextMillis < this.#nextMillis) this.#nextMillis = nextMillis
   }
+}
+
+const viewOf = (backend: Backend): ReadonlyArray<ServerView> => {
+  backend.view ??= [...backend.servers.values()].flatMap(({ endpoint, isStanding, name, takesTraffic }) => {
+    if (endpoint === undefined) return []
+    const isOwn = slotNumber(name) !== undefined
+    return [{ backend: backend.name, name, isOwn, endpoint, key: endpointKey(endpoint), takesTraffic, isStanding }]
+  })
+  return backend.view
 }

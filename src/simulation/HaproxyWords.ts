@@ -115,12 +115,12 @@ export const servers = (
 }
 
 /** The reply to `show stat <backend> 4 -1`. */
-export const stats = (backend: string, all: ReadonlyArray<SimulatedServer>): string => {
+export const stats = (backend: string, all: ReadonlyArray<SimulatedServer>, nowMillis: number): string => {
   const rows = all.map((one) => {
     const isChecked = one.isCheckOn && !one.isPaused
     const check = isChecked ? `${one.rise},${one.fall},${one.health}` : ",,"
     const address = one.endpoint === undefined ? "" : endpointKey(one.endpoint)
-    return `${backend},${one.name},0,${one.sessions},${statusOf(one)},${one.weight},${check},${address}`
+    return `${backend},${one.name},0,${one.sessionsAt(nowMillis)},${statusOf(one)},${one.weight},${check},${address}`
   })
   return ["# pxname,svname,qcur,scur,status,weight,check_rise,check_fall,check_health,addr", ...rows].join("\n")
 }

@@ -2,9 +2,11 @@
  * A modelled load: clients that ask each process at a steady rate, and what
  * becomes of their requests. No retries and no redispatch: it shows what HAProxy
  * would have to make up for.
+ *
+ * Between two changes of HAProxy or its servers each request meets the same ones,
+ * so they are counted together.
  */
-import { endpointKey } from "../domain/State.ts"
-import type { Fleet, SimulatedHaproxy } from "./Edges.ts"
+import type { Fleet, ServerView, SimulatedHaproxy } from "./Edges.ts"
 
 export interface Totals {
   readonly requests: number
@@ -15,55 +17,68 @@ export interface Totals {
 }
 
 export interface Load {
-  /** The requests of a span of time that ends now. */
-  readonly tick: (nowMillis: number, spanMillis: number) => void
+  /** The requests since the last call, which met what is there now. Called before anything changes. */
+  readonly catchUp: (nowMillis: number) => void
   readonly totals: () => Totals
 }
 
-/** Requests per second and process, each of which lasts so long on its server. */
+export interface Options {
+  readonly backends: ReadonlyArray<string>
+  /** Requests per second, process and backend. */
+  readonly perSecond: number
+  /** How long each request lasts on its server. */
+  readonly lastsMillis: number
+}
+
+/** It begins at 0. */
 export const make = (
   edges: { readonly haproxy: SimulatedHaproxy; readonly fleet: Fleet },
-  options: { readonly backends: ReadonlyArray<string>; readonly perSecond: number; readonly lastsMillis: number }
+  { backends, lastsMillis, perSecond }: Options
 ): Load => {
   const { fleet, haproxy } = edges
+  const gapMillis = 1000 / perSecond
   let [requests, toDead, withoutServer] = [0, 0, 0]
-  let owed = 0
+  /** How many were sent so far in each process and backend, and whose turn it is. */
+  let sent = 0
   let turn = 0
 
-  const tick = (nowMillis: number, spanMillis: number) => {
-    owed += (options.perSecond * spanMillis) / 1000
-    const count = Math.floor(owed)
-    owed -= count
-    if (count === 0) return
-    for (const { servers, socket } of haproxy.processes()) {
-      for (const backend of options.backends) {
-        const open = servers.filter((one) => one.backend === backend && one.takesTraffic)
+  /** Requests in a row, of which those that have not ended yet are sessions. */
+  const send = (socket: string, open: ReadonlyArray<ServerView>, count: number, nowMillis: number) => {
+    const lasting = Math.min(count, Math.ceil(lastsMillis / gapMillis))
+    for (let index = 0; index < lasting; index++) {
+      const server = open[(turn + count - 1 - index) % open.length]!
+      const endsAt = (sent + count - index) * gapMillis + lastsMillis
+      if (endsAt > nowMillis && fleet.isAlive(server.endpoint))
+        haproxy.open(socket, server.backend, server.name, endsAt)
+    }
+    for (const [index, { endpoint }] of open.entries()) {
+      // How often its turn comes, counted from whose turn it is.
+      const place = (index - (turn % open.length) + open.length) % open.length
+      if (!fleet.isAlive(endpoint)) toDead += Math.floor((count - place + open.length - 1) / open.length)
+    }
+    turn += count
+  }
+
+  const catchUp = (nowMillis: number) => {
+    const count = Math.floor(nowMillis / gapMillis) - sent
+    if (count <= 0) return
+    for (const { serversOf, socket } of haproxy.processes()) {
+      for (const backend of backends) {
+        const open = serversOf(backend).filter(({ takesTraffic }) => takesTraffic)
         requests += count
-        if (open.length === 0) {
-          withoutServer += count
-          continue
-        }
-        for (let index = 0; index < count; index++) {
-          const server = open[turn++ % open.length]!
-          if (fleet.isAlive(server.endpoint))
-            haproxy.open(socket, backend, server.name, nowMillis + options.lastsMillis)
-          else toDead++
-        }
+        if (open.length === 0) withoutServer += count
+        else send(socket, open, count, nowMillis)
       }
     }
+    sent += count
   }
-  return { tick, totals: () => ({ requests, toDead, withoutServer }) }
+  return { catchUp, totals: () => ({ requests, toDead, withoutServer }) }
 }
 
 /** The endpoints that take traffic in every process of these. */
 export const servedEverywhere = (haproxy: SimulatedHaproxy, backend: string): ReadonlySet<string> => {
   const [first, ...others] = haproxy
     .processes()
-    .map(
-      ({ servers }) =>
-        new Set(
-          servers.flatMap((one) => (one.backend === backend && one.takesTraffic ? [endpointKey(one.endpoint)] : []))
-        )
-    )
+    .map(({ serversOf }) => new Set(serversOf(backend).flatMap(({ key, takesTraffic }) => (takesTraffic ? [key] : []))))
   return new Set([...(first ?? [])].filter((key) => others.every((other) => other.has(key))))
 }

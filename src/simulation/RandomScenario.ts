@@ -9,11 +9,18 @@ import { type BackendOptions, diceOf, fleet, type Given, type Scenario } from ".
 const second = 1000
 const minute = 60 * second
 
-/** How long the world is left in peace in the end. The longest backoff and the slowest confirmations fit into it. */
-const peaceMillis = 20 * minute
+/** The longest backoff and the slowest confirmations fit into it. */
+const longPeaceMillis = 20 * minute
 
-/** The scenario of a seed. The same seed and backends give the same one. `processes` is how many HAProxy has. */
-export const make = (given: Given & { readonly processes: number }): Scenario => {
+export interface Options extends Given {
+  /** How many processes HAProxy has. */
+  readonly processes: number
+  /** How long the world is left in peace in the end: long enough for any settings, unless it is said. */
+  readonly peaceMillis?: number | undefined
+}
+
+/** The scenario of a seed. The same options give the same one. */
+export const make = (given: Options): Scenario => {
   const dice = diceOf(given.seed)
   const upTo = (most: number) => Math.floor(dice() * (most + 1))
   const oneOf = <A>(all: ReadonlyArray<A>): A => all[upTo(all.length - 1)]!
@@ -24,6 +31,7 @@ export const make = (given: Given & { readonly processes: number }): Scenario =>
   const dead = new Map<string, Endpoint>()
   const held = new Map<string, { readonly backend: string; readonly server: string }>()
   let isDown = false
+  let silentUntil = 0
   let now = 5 * second
   const add = (event: Event) => events.push({ atMillis: now, event })
 
@@ -46,6 +54,10 @@ export const make = (given: Given & { readonly processes: number }): Scenario =>
       // It is named before it runs.
       if (dice() < 0.3) die(endpoint)
     }
+  }
+  const bringUp = () => {
+    isDown = false
+    add(Event.Start())
   }
   const die = (endpoint: Endpoint) => {
     dead.set(endpointKey(endpoint), endpoint)
@@ -76,20 +88,22 @@ export const make = (given: Given & { readonly processes: number }): Scenario =>
         add(process === given.processes ? Event.Kill({}) : Event.Kill({ process }))
       }
     ],
+    [8, () => (isDown ? bringUp() : undefined)],
+    [2, () => (isDown ? undefined : add(Event.Reload()))],
     [
-      3,
+      2,
       () => {
-        if (!isDown) return
-        isDown = false
-        add(Event.Start())
+        const millis = oneOf([300, 3000, 20_000])
+        silentUntil = Math.max(silentUntil, now + millis)
+        add(Event.Silence({ process: upTo(given.processes - 1), millis }))
       }
     ],
-    [2, () => (isDown ? undefined : add(Event.Reload()))],
-    [2, () => add(Event.Silence({ process: upTo(given.processes - 1), millis: oneOf([300, 3000, 20_000]) }))],
     [1, () => add(Event.RefuseReloads({ count: 1 + upTo(2) }))],
     [
       2,
       ({ backend, wanted }) => {
+        // Who types into a silence waits for its end.
+        if (now < silentUntil) return
         const server = `node${1 + upTo(wanted.size)}`
         held.set(`${backend.name}/${server}`, { backend: backend.name, server })
         add(Event.Operator({ backend: backend.name, server, state: oneOf(["drain", "maint"] as const) }))
@@ -98,14 +112,14 @@ export const make = (given: Given & { readonly processes: number }): Scenario =>
   ]
   const bag = kinds.flatMap(([weight, happen]) => Array.from({ length: weight }, () => happen))
 
-  const count = 10 + upTo(40)
+  const count = 5 + upTo(30)
   for (let done = 0; done < count; done++) {
-    now += Math.round(oneOf([0, 0.2, 1, 5, 20, 60, 180]) * second * dice())
+    now += Math.round(oneOf([0, 0.2, 1, 1, 5, 5, 20, 90]) * second * dice())
     oneOf(bag)(oneOf(stages))
   }
 
-  now += minute
-  if (isDown) add(Event.Start())
+  now = Math.max(now, silentUntil) + 10 * second
+  if (isDown) bringUp()
   add(Event.RefuseReloads({ count: 0 }))
   for (const { backend } of stages) add(Event.Answer({ backend: backend.name }))
   for (const endpoint of dead.values()) add(Event.Live({ endpoint }))
@@ -114,7 +128,7 @@ export const make = (given: Given & { readonly processes: number }): Scenario =>
   return {
     name: "random",
     description: `what chance makes of seed ${given.seed}`,
-    durationMillis: now + peaceMillis,
+    durationMillis: now + (given.peaceMillis ?? longPeaceMillis),
     start,
     events
   }

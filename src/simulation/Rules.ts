@@ -11,14 +11,15 @@
  * | guard | at once, or within the window, more than its part of a backend is taken away that answers did not leave out often enough |
  * | emptied | the last server of a backend in a process is taken away, though none was named as gone |
  * | operator | a server that the operator holds takes traffic, while its endpoint is wanted |
+ * | running | ep2 ends |
  * | served | an endpoint that is wanted and answers, and nothing is wrong since long, does not take traffic |
  */
-import { endpointKey, isPlaceholder, slotNumber } from "../domain/State.ts"
-import type { Fleet, ServerView, SimulatedHaproxy, SimulatedSource } from "./Edges.ts"
+import { type Endpoint, endpointKey, isPlaceholder } from "../domain/State.ts"
+import type { Answer, Fleet, ServerView, SimulatedHaproxy, SimulatedSource } from "./Edges.ts"
 
 export interface Broken {
   readonly atMillis: number
-  readonly rule: "placeholder" | "vouched" | "gone" | "guard" | "emptied" | "operator" | "served"
+  readonly rule: "placeholder" | "vouched" | "gone" | "guard" | "emptied" | "operator" | "served" | "running"
   readonly detail: string
 }
 
@@ -36,26 +37,36 @@ export interface BackendRules {
 }
 
 export interface Rules {
-  /** Looks at this moment. */
+  /** The source has given an answer. */
+  readonly answered: (backend: string, answer: Answer) => void
+  /** Looks at what HAProxy does now. Called after whatever may have changed that. */
   readonly look: (nowMillis: number) => void
+  /** Looks at what is late. Called now and then, and after each event. */
+  readonly lookAtTimes: (nowMillis: number) => void
   /** Something is wrong from outside: until `calm` nothing has to be served or gone in time. */
   readonly fault: () => void
   readonly calm: (nowMillis: number) => void
   /** The operator has set a server's state. */
   readonly operator: (backend: string, server: string, state: "ready" | "drain" | "maint", nowMillis: number) => void
-  /** HAProxy begins anew from its file: what the operator did just now may not stand there yet. */
+  /** HAProxy ends, or begins anew from its file: what the operator did just now may not stand there yet. */
   readonly anew: (nowMillis: number) => void
+  /** Nobody waits to be served or to be gone, as far as the last look at what is late knows. */
+  readonly isQuiet: () => boolean
+  /** ep2 has ended, though nobody stopped it. */
+  readonly ended: (nowMillis: number, why: string) => void
   /** Each rule and subject once. */
   readonly broken: () => ReadonlyArray<Broken>
 }
 
 interface Seen {
+  /** What the last answer named. */
+  answer: ReadonlyArray<Endpoint> | undefined
   /** Endpoints that some answer has named. */
   readonly vouched: Set<string>
   /** Since when answers leave an endpoint out, and how many in a row. */
   readonly missing: Map<string, { readonly sinceMillis: number; times: number; countedMillis: number }>
-  answeredAtMillis: number
-  /** How many were served, and when. */
+  /** What is to stand, by the last answer and by what may not be taken away yet; and how many of it stood, and when. */
+  meant: ReadonlySet<string>
   most: Array<{ readonly atMillis: number; readonly count: number }>
   /** Endpoints at full weight and ready at the last look, by process. */
   readonly standing: Map<number, ReadonlySet<string>>
@@ -98,9 +109,10 @@ export const make = (
     backends.map(({ name }): [string, Seen] => [
       name,
       {
+        answer: undefined,
         vouched: new Set(),
         missing: new Map(),
-        answeredAtMillis: -1,
+        meant: new Set(),
         most: [],
         standing: new Map(),
         held: new Map(),
@@ -110,21 +122,42 @@ export const make = (
   )
   const broken = new Map<string, Broken>()
   let calmSince: number | undefined = 0
+  /** Nothing has changed since nobody waited to be served or to be gone. */
+  let isQuiet = false
+  /** The processes of the last look. */
+  let pids: ReadonlySet<number> = new Set()
+  let fleetChanges = 0
 
   const say = (atMillis: number, rule: Broken["rule"], subject: string, detail: string) => {
     const key = `${rule} ${subject}`
     if (!broken.has(key)) broken.set(key, { atMillis, rule, detail: `${subject}: ${detail}` })
   }
 
-  const hear = (options: BackendRules, state: Seen) => {
-    const answer = source.lastAnswer(options.name)
-    if (answer === undefined || answer.atMillis === state.answeredAtMillis) return
-    state.answeredAtMillis = answer.atMillis
+  /** What the operator has done within a time may not be known to whoever wrote the file. */
+  const forget = (nowMillis: number, within: (options: BackendRules) => number) => {
+    for (const options of backends) {
+      const { held } = seen.get(options.name)!
+      for (const [server, { atMillis }] of held) if (nowMillis - atMillis < within(options)) held.delete(server)
+    }
+  }
+
+  const answered = (backend: string, answer: Answer) => {
+    const state = seen.get(backend)
+    const options = backends.find(({ name }) => name === backend)
+    if (state === undefined || options === undefined) return
+    const isSame = state.answer === answer.endpoints
+    state.answer = answer.endpoints
+    if (isSame && state.missing.size === 0) return
+    isQuiet = false
     const named = new Set(answer.endpoints.map(endpointKey))
+    const stood = haproxy.processes().flatMap(({ serversOf }) => [...standingOf(serversOf(backend))])
+    remember(options, state, answer.atMillis, new Set(stood))
     for (const key of named) {
       state.vouched.add(key)
       state.missing.delete(key)
     }
+    state.meant = named
+    if (state.vouched.size === named.size) return
     for (const key of state.vouched) {
       if (named.has(key)) continue
       const known = state.missing.get(key)
@@ -135,70 +168,114 @@ export const make = (
         known.countedMillis = answer.atMillis
       }
     }
+    // What is held against an answer is meant to stand as well.
+    const most = Math.max(0, ...state.most.map(({ count }) => count))
+    if (!isMuch(options, most, named.size)) return
+    state.meant = new Set([...named, ...stood.filter((key) => !isConfirmed(options, state, key))])
+  }
+
+  /** How many of those that are to stand do. */
+  const remember = (options: BackendRules, state: Seen, nowMillis: number, standing: ReadonlySet<string>) => {
+    const count = [...standing].filter((key) => state.meant.has(key)).length
+    // Fewer, and earlier, is never the most.
+    // ep2 looks each interval, so what it knows of may be as much older.
+    const windowMillis = options.windowMillis - options.intervalMillis - writtenWithinMillis
+    const before = state.most.filter((one) => one.count > count && nowMillis - one.atMillis <= windowMillis)
+    state.most = [...before, { atMillis: nowMillis, count }]
+  }
+
+  const looks = function* (nowMillis: number): Iterable<Look> {
+    const processes = haproxy.processes()
+    for (const options of backends) {
+      const state = seen.get(options.name)!
+      for (const { pid, serversOf } of processes) {
+        yield { nowMillis, options, pid, servers: serversOf(options.name).filter(({ isOwn }) => isOwn), state }
+      }
+    }
   }
 
   const look = (nowMillis: number) => {
-    for (const options of backends) {
-      const state = seen.get(options.name)!
-      hear(options, state)
-      nextDue(nowMillis, options.name, state)
-      nextHeld(options.name, state)
-      for (const { pid, servers } of haproxy.processes()) {
-        const own = servers.filter((one) => one.backend === options.name && slotNumber(one.name) !== undefined)
-        lookAtProcess({ nowMillis, options, pid, servers: own, state })
-      }
+    isQuiet = false
+    const running = new Set(haproxy.processes().map(({ pid }) => pid))
+    if ([...running].some((pid) => !pids.has(pid))) forget(nowMillis, () => writtenWithinMillis)
+    pids = running
+    for (const { name } of backends) nextHeld(name, seen.get(name)!)
+    for (const one of looks(nowMillis)) lookAtProcess(one)
+  }
+
+  const lookAtTimes = (nowMillis: number) => {
+    if (isQuiet && fleetChanges === fleet.changes()) return
+    fleetChanges = fleet.changes()
+    for (const { name } of backends) nextDue(nowMillis, name, seen.get(name)!)
+    let isAnyWaiting = false
+    for (const one of looks(nowMillis)) {
+      const isGone = lookForGone(one, calmSince)
+      const isServed = lookForServed(one, calmSince)
+      isAnyWaiting ||= !isGone || !isServed
     }
+    isQuiet = !isAnyWaiting
   }
 
   /** A hold ends with its endpoint: once that has left its server like any other, there is nothing to hold. */
   const nextHeld = (backend: string, state: Seen) => {
-    const views = haproxy.processes().flatMap(({ servers }) => servers.filter((one) => one.backend === backend))
+    if (state.held.size === 0) return
+    const processes = haproxy.processes()
+    if (processes.length === 0) return
+    const views = processes.flatMap(({ serversOf }) => serversOf(backend))
     for (const [server, { key }] of state.held) {
-      const view = views.find((one) => one.name === server)
-      if (view !== undefined && endpointKey(view.endpoint) !== key) state.held.delete(server)
+      if (views.find((one) => one.name === server)?.key !== key) state.held.delete(server)
     }
   }
 
-  const lookAtProcess = ({ nowMillis, options, pid, servers, state }: Look) => {
-    const open = servers.filter(({ takesTraffic }) => takesTraffic)
-    const wanted = source.lastAnswer(options.name)?.endpoints ?? []
-    const isEmpty = wanted.length === 0
-    for (const { endpoint, name } of open) {
-      const key = endpointKey(endpoint)
-      const where = `${options.name}/${name} ${key}`
-      if (isPlaceholder(endpoint)) say(nowMillis, "placeholder", where, "takes traffic")
-      else if (!state.vouched.has(key)) say(nowMillis, "vouched", where, "takes traffic, and nobody named it")
+  const lookAtProcess = (one: Look) => {
+    const { nowMillis, options, pid, servers, state } = one
+    for (const { endpoint, key, name, takesTraffic } of servers) {
+      if (!takesTraffic) continue
+      const where = () => `${options.name}/${name} ${key}`
+      if (isPlaceholder(endpoint)) say(nowMillis, "placeholder", where(), "takes traffic")
+      else if (!state.vouched.has(key)) say(nowMillis, "vouched", where(), "takes traffic, and nobody named it")
       const hold = state.held.get(name)
       // The hold goes with the endpoint: once that has left, the server is another one's.
       if (hold?.key === key && !hold.elsewhere.has(pid) && !state.missing.has(key)) {
-        say(nowMillis, "operator", where, `takes traffic, though the operator put it into ${hold.state}`)
-      }
-      const missing = state.missing.get(key)
-      const isHeld = isEmpty && !options.allowEmpty
-      if (missing === undefined || isHeld || calmSince === undefined) continue
-      const since = Math.max(missing.sinceMillis, calmSince)
-      const bound = options.confirmations * options.intervalMillis + 2 * options.proveTimeoutMillis + slackMillis
-      if (nowMillis - since > bound) {
-        say(
-          nowMillis,
-          "gone",
-          where,
-          `takes traffic ${Math.round((nowMillis - since) / 1000)} s after the source left it out`
-        )
+        say(nowMillis, "operator", where(), `takes traffic, though the operator put it into ${hold.state}`)
       }
     }
-    guard({ nowMillis, options, pid, servers, state })
-    const served = new Set(open.map(({ endpoint }) => endpointKey(endpoint)))
-    const holding = new Set(
-      servers.flatMap(({ endpoint, name }) => (state.held.has(name) ? [endpointKey(endpoint)] : []))
-    )
+    guard(one)
+  }
+
+  /** What answers have left out for too long, and nothing is wrong since long. Returns whether all of it is gone. */
+  const lookForGone = ({ nowMillis, options, servers, state }: Look, calmMillis: number | undefined): boolean => {
+    const isEmpty = (source.lastAnswer(options.name)?.endpoints ?? []).length === 0
+    if (state.missing.size === 0) return true
+    if ((isEmpty && !options.allowEmpty) || calmMillis === undefined) return false
+    const bound = options.confirmations * options.intervalMillis + 2 * options.proveTimeoutMillis + slackMillis
+    let isGone = true
+    for (const { key, name, takesTraffic } of servers) {
+      const missing = takesTraffic ? state.missing.get(key) : undefined
+      if (missing === undefined) continue
+      isGone = false
+      const since = nowMillis - Math.max(missing.sinceMillis, calmMillis)
+      if (since <= bound) continue
+      const detail = `takes traffic ${Math.round(since / 1000)} s after the source left it out`
+      say(nowMillis, "gone", `${options.name}/${name} ${key}`, detail)
+    }
+    return isGone
+  }
+
+  /** What is wanted and answers, and was not taken in for too long. Returns whether all of it was. */
+  const lookForServed = ({ nowMillis, options, servers, state }: Look, calmMillis: number | undefined): boolean => {
+    const served = new Set(servers.flatMap(({ key, takesTraffic }) => (takesTraffic ? [key] : [])))
+    const holding = new Set(servers.flatMap(({ key, name }) => (state.held.has(name) ? [key] : [])))
+    let isServed = true
     for (const [key, dueSince] of state.due) {
-      if (served.has(key) || holding.has(key) || calmSince === undefined) continue
-      const waited = nowMillis - Math.max(dueSince, calmSince)
+      if (served.has(key) || holding.has(key)) continue
+      isServed = false
+      const waited = calmMillis === undefined ? 0 : nowMillis - Math.max(dueSince, calmMillis)
       if (waited <= boundOf(options)) continue
       const detail = `is wanted and answers since ${Math.round(waited / 1000)} s, and takes no traffic`
       say(nowMillis, "served", `${options.name} ${key}`, detail)
     }
+    return isServed
   }
 
   /** Since when each endpoint is wanted and answers. */
@@ -211,66 +288,46 @@ export const make = (
   /** What was standing in this very process at the last look, and is no more. */
   const guard = ({ nowMillis, options, pid, servers, state }: Look) => {
     const before = state.standing.get(pid)
-    const now = new Set(
-      servers.flatMap(({ endpoint, isStanding }) =>
-        isStanding && !isPlaceholder(endpoint) ? [endpointKey(endpoint)] : []
-      )
-    )
+    const now = standingOf(servers)
     state.standing.set(pid, now)
-    state.most = state.most.filter(({ atMillis }) => nowMillis - atMillis <= options.windowMillis)
-    const isConfirmed = (key: string) => (state.missing.get(key)?.times ?? 0) >= options.confirmations
-    const isOperators = (key: string) =>
-      servers.some((one) => endpointKey(one.endpoint) === key && state.held.has(one.name))
-    if (before !== undefined) {
-      const lost = [...before].filter((key) => !now.has(key) && !isOperators(key))
-      const unconfirmed = lost.filter((key) => !isConfirmed(key))
+    const isOperators = (key: string) => servers.some((one) => one.key === key && state.held.has(one.name))
+    const lost = [...(before ?? [])].filter((key) => !now.has(key) && !isOperators(key))
+    if (before !== undefined && lost.length > 0) {
       for (const key of lost.filter((one) => !state.missing.has(one))) {
         say(nowMillis, "guard", `${options.name} ${key}`, "is taken away, though the source names it")
       }
-      const wanted = source.lastAnswer(options.name)?.endpoints ?? []
-      if (lost.length > 0 && now.size === 0 && wanted.length === 0 && !options.allowEmpty) {
+      const wanted = state.answer?.length ?? 0
+      if (now.size === 0 && wanted === 0 && !options.allowEmpty) {
         say(nowMillis, "emptied", `${options.name} pid ${pid}`, "the last server is taken away by an empty answer")
       }
-      // What answers have left out for long may go however much it is, and is back only by an old config.
-      const counted = [...before].filter((key) => !isConfirmed(key)).length
-      const most = Math.max(counted, ...state.most.map(({ count }) => count))
-      const left = Math.max(now.size, wanted.length)
-      const isMuch = (most - left) * 100 > most * options.maxRemovalPercent || left < options.minServers
-      if (unconfirmed.length > 0 && isMuch) {
-        say(
-          nowMillis,
-          "guard",
-          `${options.name} ${unconfirmed[0]}`,
-          `is taken away with ${lost.length} of ${most}, unconfirmed`
-        )
+      remember(options, state, nowMillis, before)
+      const most = state.most[0]?.count ?? 0
+      const [first] = lost.filter((key) => !isConfirmed(options, state, key))
+      if (first !== undefined && isMuch(options, most, Math.max(now.size, wanted))) {
+        say(nowMillis, "guard", `${options.name} ${first}`, `is taken away with ${lost.length} of ${most}, unconfirmed`)
       }
     }
-    state.most.push({ atMillis: nowMillis, count: [...now].filter((key) => !isConfirmed(key)).length })
+    remember(options, state, nowMillis, now)
   }
 
   return {
+    answered,
     look,
+    lookAtTimes,
     fault: () => {
       calmSince = undefined
     },
     calm: (nowMillis) => {
+      isQuiet = false
       calmSince ??= nowMillis
     },
-    anew: (nowMillis) => {
-      for (const { intervalMillis, name } of backends) {
-        const held = seen.get(name)?.held
-        for (const [server, { atMillis }] of held ?? []) {
-          if (nowMillis - atMillis < intervalMillis + writtenWithinMillis) held?.delete(server)
-        }
-      }
-    },
+    anew: (nowMillis) => forget(nowMillis, ({ intervalMillis }) => intervalMillis + writtenWithinMillis),
     operator: (backend, server, state, nowMillis) => {
+      isQuiet = false
       const held = seen.get(backend)?.held
-      const views = haproxy.processes().flatMap(({ pid, servers }) => {
-        const view = servers.find((one) => one.backend === backend && one.name === server)
-        return view === undefined
-          ? []
-          : [{ pid, key: endpointKey(view.endpoint), isFree: isPlaceholder(view.endpoint) }]
+      const views = haproxy.processes().flatMap(({ pid, serversOf }) => {
+        const view = serversOf(backend).find((one) => one.name === server)
+        return view === undefined ? [] : [{ pid, key: view.key, isFree: isPlaceholder(view.endpoint) }]
       })
       const view = views.find(({ isFree }) => !isFree)
       held?.delete(server)
@@ -278,6 +335,8 @@ export const make = (
       const elsewhere = new Set(views.flatMap(({ key, pid }) => (key === view.key ? [] : [pid])))
       held?.set(server, { state, key: view.key, atMillis: nowMillis, elsewhere })
     },
+    isQuiet: () => isQuiet,
+    ended: (nowMillis, why) => say(nowMillis, "running", "ep2", `has ended: ${why}`),
     broken: () => [...broken.values()].sort((one, other) => one.atMillis - other.atMillis)
   }
 }
@@ -285,3 +344,19 @@ export const make = (
 /** How long after the last fault everything has to be level. */
 const boundOf = ({ confirmations, intervalMillis, proveTimeoutMillis }: BackendRules): number =>
   60_000 + confirmations * intervalMillis + 2 * proveTimeoutMillis + slackMillis
+
+/** Endpoints that are ready and at full weight. */
+const standingOf = (servers: ReadonlyArray<ServerView>): ReadonlySet<string> =>
+  new Set(
+    servers.flatMap(({ endpoint, isOwn, isStanding, key }) =>
+      isOwn && isStanding && !isPlaceholder(endpoint) ? [key] : []
+    )
+  )
+
+/** Answers have left it out so often that it may go. */
+const isConfirmed = ({ confirmations }: BackendRules, { missing }: Seen, key: string): boolean =>
+  (missing.get(key)?.times ?? 0) >= confirmations
+
+/** So few may be left of so many only once that is confirmed. */
+const isMuch = ({ maxRemovalPercent, minServers }: BackendRules, most: number, left: number): boolean =>
+  (most - left) * 100 > most * maxRemovalPercent || left < minServers

@@ -9,7 +9,7 @@
 import { Clock, type Duration, Effect, Layer, Semaphore } from "effect"
 import { CommandError, Commands } from "../haproxy/Commands.ts"
 import { HaproxySocket, type Session, SocketError } from "../haproxy/HaproxySocket.ts"
-import type { Fleet, SimulatedHaproxy } from "./Edges.ts"
+import type { Fleet, Listener, ProcessView, SimulatedHaproxy } from "./Edges.ts"
 import { HaproxyProcess } from "./HaproxyProcess.ts"
 import type { Version } from "./HaproxyWords.ts"
 import * as LoadedConfig from "./LoadedConfig.ts"
@@ -63,21 +63,44 @@ export const make = (options: Options): SimulatedHaproxy => {
   let nowMillis = options.nowMillis ?? 0
   let leaving: ReadonlyArray<HaproxyProcess> = []
   let late: ReadonlyArray<Late> = []
+  const listeners: Array<Listener> = []
   let lastPid = 1000
   let isRefusing = false
   let lostReloads = 0
 
   const running = () => places.flatMap(({ process }) => process ?? [])
 
+  const nextCheck = () => {
+    let next = Number.POSITIVE_INFINITY
+    for (const { process } of places) if (process !== undefined) next = Math.min(next, process.nextChange())
+    return next
+  }
+
   const advance = (toMillis: number): void => {
     if (late.length > 0) runLate(toMillis)
+    // Each check by itself, so that nobody sees two of them as one.
+    for (let next = nextCheck(); next <= toMillis; next = nextCheck()) changing(next, () => advanceAll(next))
+    if (toMillis > nowMillis) advanceAll(toMillis)
+  }
+
+  const advanceAll = (toMillis: number): void => {
     if (toMillis > nowMillis) nowMillis = toMillis
     for (const { process } of places) process?.advance(nowMillis)
-    if (leaving.length > 0) {
-      for (const process of leaving) process.advance(nowMillis)
-      leaving = leaving.filter(({ sessions }) => sessions > 0)
-    }
+    if (leaving.length === 0) return
+    for (const process of leaving) process.advance(nowMillis)
+    leaving = leaving.filter(({ sessions }) => sessions > 0)
   }
+
+  const changing = <A>(atMillis: number, body: () => A): A => {
+    for (const { before } of listeners) before(atMillis)
+    const result = body()
+    for (const { after } of listeners) after(atMillis)
+    return result
+  }
+
+  /** Carries out one command. What only asks changes nothing. */
+  const runOn = (process: HaproxyProcess, command: string): string =>
+    command.startsWith("show ") ? process.run(command) : changing(nowMillis, () => process.run(command))
 
   /** What was sent to a silent process is carried out when it goes on, whether or not anybody still waits for it. */
   const runLate = (toMillis: number): void => {
@@ -85,7 +108,7 @@ export const make = (options: Options): SimulatedHaproxy => {
     late = late.filter(({ atMillis }) => atMillis > toMillis)
     for (const one of due.toSorted((first, second) => first.atMillis - second.atMillis)) {
       one.process.advance(one.atMillis)
-      if (isAlive(one.process)) one.replies = one.commands.map((command) => one.process.run(command))
+      if (isAlive(one.process)) one.replies = one.commands.map((command) => runOn(one.process, command))
     }
   }
 
@@ -105,17 +128,19 @@ export const make = (options: Options): SimulatedHaproxy => {
 
   const start = (configText: string): void => {
     killProcess()
-    replace(configText)
+    changing(nowMillis, () => replace(configText))
   }
 
   const reload = (configText: string): ReadonlyArray<HaproxyProcess> => {
-    const old = replace(configText)
+    const old = changing(nowMillis, () => replace(configText))
     for (const process of old) process.isLeaving = true
     leaving = [...leaving, ...old].filter(({ sessions }) => sessions > 0)
     return leaving
   }
 
-  const killProcess = (index?: number): void => {
+  const killProcess = (index?: number): void => changing(nowMillis, () => kill(index))
+
+  const kill = (index: number | undefined): void => {
     for (const place of index === undefined ? places : [placeAt(index)]) {
       if (place.process !== undefined) killed.add(place.process)
       place.process = undefined
@@ -162,13 +187,13 @@ export const make = (options: Options): SimulatedHaproxy => {
       counts.commands += commands.length
       if (now < place.silentUntil) return yield* askLate(commands)
       if (place.untilCut !== undefined && place.untilCut <= commands.length) {
-        const done = commands.slice(0, place.untilCut).map((command) => process.run(command))
+        const done = commands.slice(0, place.untilCut).map((command) => runOn(process, command))
         place.untilCut = undefined
         const half = done.at(-1) ?? ""
         return yield* close(done.length - 1, commands.length, half.slice(0, half.length / 2))
       }
       if (place.untilCut !== undefined) place.untilCut -= commands.length
-      return commands.map((command) => process.run(command))
+      return commands.map((command) => runOn(process, command))
     })
 
     const askLate = Effect.fnUntraced(function* (commands: ReadonlyArray<string>) {
@@ -228,15 +253,16 @@ export const make = (options: Options): SimulatedHaproxy => {
     reloader,
     commands: Layer.succeed(Commands, { run }),
     advance,
-    processes: () =>
-      places.flatMap(({ process, socket }) =>
-        process === undefined ? [] : [{ socket, pid: process.pid, mark: process.mark, servers: process.view() }]
-      ),
+    nextMillis: () => Math.min(nextCheck(), ...late.map(({ atMillis }) => atMillis)),
+    hear: (listener) => void listeners.push(listener),
+    processes: () => places.flatMap(({ process, socket }) => (process === undefined ? [] : [viewOf(socket, process)])),
     open: (socket, backend, server, untilMillis) => {
       const process = places.find((one) => one.socket === socket)?.process
       if (process === undefined) throw new Error(`no process is behind ${socket} to open a session on`)
       process.open(backend, server, untilMillis)
     },
+    sessions: (socket, backend, server) =>
+      places.find((one) => one.socket === socket)?.process?.sessionsOf(backend, server) ?? 0,
     counts: () => ({ ...counts }),
     start,
     reload,
@@ -257,10 +283,24 @@ export const make = (options: Options): SimulatedHaproxy => {
       isRefusing = isRefused
     },
     type: (command) => {
-      for (const process of running()) process.run(command)
+      // Everywhere at once.
+      changing(nowMillis, () => {
+        for (const process of running()) process.run(command)
+      })
     }
   }
 }
+
+/** As little as is asked for: what nobody looks at is not put together. */
+const viewOf = (socket: string, process: HaproxyProcess): ProcessView => ({
+  socket,
+  pid: process.pid,
+  mark: process.mark,
+  get servers() {
+    return process.view()
+  },
+  serversOf: (backend) => process.viewOf(backend)
+})
 
 /** What `haproxy -c` says of a config that it does not take. */
 const refusal = (file: string): string =>

@@ -42,7 +42,7 @@ export class SimulatedServer {
   isCheckOn: boolean
   health: number
   lastCheck: "none" | "passed" | "failed" = "none"
-  /** When its next check that changes something, or the end of a session, is due. */
+  /** When its next check that changes something is due. */
   nextMillis = Number.POSITIVE_INFINITY
 
   /** Checks stand still: in maintenance, unless the server was added and has not left it yet. */
@@ -81,7 +81,9 @@ export class SimulatedServer {
     return this.#isPaused
   }
 
-  get sessions(): number {
+  /** Sessions in progress. The time never goes back. */
+  sessionsAt(nowMillis: number): number {
+    while (this.#sessions.length > 0 && this.#sessions[0]! <= nowMillis) this.#sessions.shift()
     return this.#sessions.length
   }
 
@@ -101,7 +103,6 @@ export class SimulatedServer {
   /** Plays what has become due, and finds out what is due next. */
   advance(nowMillis: number): void {
     if (this.nextMillis > nowMillis) return
-    while (this.#sessions.length > 0 && this.#sessions[0]! <= nowMillis) this.#sessions.shift()
     // Each check that is played changes the health, which has two ends: this stops.
     for (let at = this.#nextCheck(); at <= nowMillis; at = this.#nextCheck()) this.#runCheck(at)
     this.#schedule(nowMillis)
@@ -147,9 +148,10 @@ export class SimulatedServer {
 
   open(untilMillis: number, nowMillis: number): void {
     if (untilMillis <= nowMillis) return
+    // So that nobody who never looks lets them pile up.
+    this.sessionsAt(nowMillis)
     const at = this.#sessions.findLastIndex((end) => end <= untilMillis) + 1
     this.#sessions.splice(at, 0, untilMillis)
-    this.#schedule(nowMillis)
   }
 
   shutdownSessions(): void {
@@ -170,7 +172,7 @@ export class SimulatedServer {
     const inter = this.check?.interMillis ?? never
     const rounds = Math.max(0, Math.floor((nowMillis - this.#phaseMillis) / inter) + 1)
     this.#dueMillis = this.check === undefined ? never : this.#phaseMillis + rounds * inter
-    this.nextMillis = Math.min(this.#nextCheck(), this.#sessions[0] ?? never)
+    this.nextMillis = this.#nextCheck()
   }
 
   #runCheck(atMillis: number): void {

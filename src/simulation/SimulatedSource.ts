@@ -48,6 +48,9 @@ export const make = ({ backends }: { readonly backends: ReadonlyArray<BackendOpt
     empty: (backend) => of(backend).set({ isEmpty: true }),
     slow: (backend, millis) => of(backend).set({ slowMillis: millis }),
     answer: (backend) => of(backend).set(asItShouldBe),
+    hear: (listener) => {
+      for (const [name, source] of sources) source.hear((answer) => listener(name, answer))
+    },
     lastAnswer: (backend) => of(backend).lastAnswer(),
     calls: () => [...sources.values()].reduce((sum, source) => sum + source.calls(), 0)
   }
@@ -69,6 +72,8 @@ interface State {
   readonly slowMillis: number | undefined
 }
 
+const nobody: ReadonlyArray<Endpoint> = []
+
 const asItShouldBe = { isEmpty: false, failure: undefined, next: undefined, slowMillis: undefined }
 
 const makeSource = (options: BackendOptions) => {
@@ -76,13 +81,17 @@ const makeSource = (options: BackendOptions) => {
   let calls = 0
   /** What the last successful fetch saw. */
   let seen: string | undefined
-  let last: ReturnType<Edges.SimulatedSource["lastAnswer"]>
+  let last: Edges.Answer | undefined
+  const listeners: Array<(answer: Edges.Answer) => void> = []
   /** When the query that waits ends by itself; `undefined` where none waits. */
   let queryEndsAt: number | undefined
   let pollDueAt = 0
   const waiters = new Set<() => void>()
 
-  const named = () => (state.isEmpty ? [] : state.wanted)
+  const fingerprint = remembering((endpoints) => endpoints.map(endpointKey).sort().join(" "))
+  const desired = remembering((endpoints) => desiredOf(options.name, endpoints))
+
+  const named = () => (state.isEmpty ? nobody : state.wanted)
   const set = (change: Partial<State>) => {
     state = { ...state, ...change }
     for (const wake of waiters) wake()
@@ -109,8 +118,10 @@ const makeSource = (options: BackendOptions) => {
     const part = yield* Random.nextBetween(...partOfInterval)
     seen = fingerprint(endpoints)
     pollDueAt = startedAt + Math.ceil(options.intervalMillis * part)
-    last = { atMillis: yield* Clock.currentTimeMillis, endpoints }
-    return desired(options.name, endpoints)
+    const answer = { atMillis: yield* Clock.currentTimeMillis, endpoints }
+    last = answer
+    for (const listener of listeners) listener(answer)
+    return desired(endpoints)
   }).pipe(Effect.withSpan("SimulatedSource.fetch"))
 
   // Looks once after it is registered, so that nothing is missed in between.
@@ -149,14 +160,22 @@ const makeSource = (options: BackendOptions) => {
     get state() {
       return state
     },
+    hear: (listener: (answer: Edges.Answer) => void) => void listeners.push(listener),
     lastAnswer: () => last,
     calls: () => calls
   }
 }
 
-const fingerprint = (endpoints: ReadonlyArray<Endpoint>): string => endpoints.map(endpointKey).sort().join(" ")
+/** Remembers what it made of the last list: most answers are the one before once more. */
+const remembering = <A>(make: (endpoints: ReadonlyArray<Endpoint>) => A) => {
+  let last: { readonly of: ReadonlyArray<Endpoint>; readonly made: A } | undefined
+  return (endpoints: ReadonlyArray<Endpoint>): A => {
+    if (last?.of !== endpoints) last = { of: endpoints, made: make(endpoints) }
+    return last.made
+  }
+}
 
-const desired = (backend: string, endpoints: ReadonlyArray<Endpoint>): DesiredState => ({
+const desiredOf = (backend: string, endpoints: ReadonlyArray<Endpoint>): DesiredState => ({
   backend,
   wanted: [...new Map(endpoints.map((endpoint) => [endpointKey(endpoint), endpoint])).values()].map((endpoint) => ({
     endpoint,

@@ -2,11 +2,10 @@
  * Plays a scenario: a program that keeps HAProxy level, on simulated edges and on
  * virtual time, with a modelled load going through and every rule looked at.
  *
- * Equal options give equal outcomes: time is a `TestClock`, chance is seeded, and
- * nothing outside of this process is touched.
+ * Equal options give equal outcomes: time is virtual, chance is seeded, and nothing
+ * outside of this process is touched.
  */
-import { type Duration, Effect, type Layer, Logger, Random, References } from "effect"
-import { TestClock } from "effect/testing"
+import { Cause, Context, type Duration, Effect, Exit, type Layer, Logger, Random, References } from "effect"
 import * as Status from "../controller/Status.ts"
 import { type Endpoint, endpointKey, isPlaceholder } from "../domain/State.ts"
 import type { Commands } from "../haproxy/Commands.ts"
@@ -26,6 +25,7 @@ import type { Scenario } from "./Scenario.ts"
 import * as SimulatedHaproxy from "./SimulatedHaproxy.ts"
 import * as SimulatedSource from "./SimulatedSource.ts"
 import type * as Timeline from "./Timeline.ts"
+import * as VirtualTime from "./VirtualTime.ts"
 
 /** What the program is given in place of the world. */
 export interface Edges {
@@ -43,6 +43,8 @@ export interface Options {
   readonly seed: number
   /** How much is played; the scenario's own length otherwise. */
   readonly untilMillis?: number | undefined
+  /** Ends sooner, once nothing more happens and all has been as it should be for so long. */
+  readonly quietMillis?: number | undefined
   readonly version: Version
   /** One per process. */
   readonly sockets: ReadonlyArray<string>
@@ -57,19 +59,23 @@ export interface Backend extends Rules.BackendRules, SimulatedSource.BackendOpti
 /** Requests per second, process and backend, and how long each lasts. */
 const load = { perSecond: 20, lastsMillis: 200 }
 
-/** How often the load, the rules and the picture look: finely for a while after something has happened. */
-const tickOf = (sinceMillis: number): number => (sinceMillis < 10_000 ? 100 : sinceMillis < 60_000 ? 500 : 1000)
+/** How often the rules look at what is late. At what HAProxy does they look with each change of it. */
+const lookEveryMillis = 5000
 
-/** How many points the picture has at the most. */
-const mostSamples = 2000
+/** After so many steps everybody else gets a turn: a signal, above all. */
+const stepsInARow = 2000
+
+/** Into how many parts the time is cut, of each of which the picture has its extremes. */
+const pictureParts = 1000
 
 /** Plays it. Never fails: what went wrong is in the outcome. */
 export const run = (options: Options): Effect.Effect<Outcome> =>
-  play(options).pipe(Effect.scoped, Effect.provide(TestClock.layer()), Random.withSeed(`ep2 ${options.seed}`))
+  play(options).pipe(Effect.scoped, Random.withSeed(`ep2 ${options.seed}`))
 
 const play = Effect.fnUntraced(function* (options: Options) {
   const { backends, scenario } = options
   const untilMillis = options.untilMillis ?? scenario.durationMillis
+  const time = VirtualTime.make()
   const dead = new Set<string>()
   const fleet = Fleet.make()
   const haproxy = SimulatedHaproxy.make({
@@ -84,6 +90,15 @@ const play = Effect.fnUntraced(function* (options: Options) {
   files.write(`${options.configFile}.simulated`, "")
   const clients = Load.make({ haproxy, fleet }, { ...load, backends: backends.map(({ name }) => name) })
   const rules = Rules.make({ haproxy, source, fleet }, backends)
+  let isChanged = true
+  haproxy.hear({
+    before: clients.catchUp,
+    after: (nowMillis) => {
+      isChanged = true
+      rules.look(nowMillis)
+    }
+  })
+  source.hear(rules.answered)
   const entries: Array<Timeline.Entry> = []
   const samples: Array<Picture.Sample> = []
   const serving = makeServing()
@@ -96,6 +111,8 @@ const play = Effect.fnUntraced(function* (options: Options) {
     serving.wanted(backend, endpoints, nowMillis)
   }
   const happen = (event: Event, nowMillis: number) => {
+    clients.catchUp(nowMillis)
+    isChanged = true
     entries.push({ atMillis: nowMillis, kind: "event", level: "info", text: describe(event) })
     Event.$match(event, {
       Want: ({ backend, endpoints }) => want(backend, endpoints, nowMillis),
@@ -124,6 +141,7 @@ const play = Effect.fnUntraced(function* (options: Options) {
         faults.end(`source ${backend}`, nowMillis)
       },
       Kill: ({ process }) => {
+        rules.anew(nowMillis)
         haproxy.killProcess(process)
         faults.begin("haproxy")
       },
@@ -146,13 +164,10 @@ const play = Effect.fnUntraced(function* (options: Options) {
       },
       Operator: ({ backend, server, state }) => {
         // An operator lets nothing loose that is a free slot by now.
-        const views = haproxy.processes().flatMap(({ servers }) => servers)
-        const isFree = views.some(
-          (one) => one.backend === backend && one.name === server && isPlaceholder(one.endpoint)
-        )
-        if (state === "ready" && isFree) return rules.operator(backend, server, state, nowMillis)
-        haproxy.type(`set server ${backend}/${server} state ${state}`)
+        const views = haproxy.processes().flatMap(({ serversOf }) => serversOf(backend))
+        const isFree = views.some(({ endpoint, name }) => name === server && isPlaceholder(endpoint))
         rules.operator(backend, server, state, nowMillis)
+        if (state !== "ready" || !isFree) haproxy.type(`set server ${backend}/${server} state ${state}`)
       }
     })
   }
@@ -178,40 +193,72 @@ const play = Effect.fnUntraced(function* (options: Options) {
         if (desired.wanted.some(({ origin }) => origin.startsWith("held: "))) heldPasses++
       })
   }
-  yield* options.program(edges).pipe(
-    Effect.catch((error) => Effect.logError(`ep2 ends: ${error.message}`)),
+  let end: { readonly atMillis: number; readonly why: string } | undefined
+  const program = options.program(edges).pipe(
+    Effect.exit,
+    Effect.map((exit) => {
+      end = { atMillis: time.now(), why: Exit.isSuccess(exit) ? "by itself" : Cause.pretty(exit.cause) }
+    }),
     Effect.provideService(Status.Status, status),
     Effect.provide(Logger.layer([logger])),
-    Effect.forkScoped
+    // Nobody looks at the spans.
+    Effect.withTracerEnabled(false)
+  )
+  const context = Context.merge(yield* Effect.context(), time.services)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => Effect.runForkWith(context)(program)),
+    (fiber) =>
+      Effect.sync(() => {
+        fiber.interruptUnsafe()
+        time.advance(time.now())
+      })
   )
 
   const events = scenario.events.toSorted((one, other) => one.atMillis - other.atMillis)
-  let at = 0
-  for (let now = 0; now < untilMillis; ) {
-    const sinceEvent = now - (events[at - 1]?.atMillis ?? 0)
-    const next = Math.min(now + tickOf(sinceEvent), events[at]?.atMillis ?? untilMillis, untilMillis)
-    yield* TestClock.adjust(next - now)
-    haproxy.advance(next)
-    clients.tick(next, next - now)
-    now = next
-    for (; at < events.length && (events[at] as Timed).atMillis <= now; at++) happen(events[at]!.event, now)
-    faults.tick(now)
-    rules.look(now)
+  const draw = () => {
     const served = new Set<string>()
     let wantedNow = 0
     for (const { name } of backends) {
       const everywhere = Load.servedEverywhere(haproxy, name)
-      serving.served(name, everywhere, now)
+      serving.served(name, everywhere, time.now())
       for (const endpoint of source.wanted(name)) {
         wantedNow++
         if (everywhere.has(endpointKey(endpoint))) served.add(`${name} ${endpointKey(endpoint)}`)
       }
     }
-    const last = samples.at(-1)
-    const isDue = last === undefined || now - last.atMillis >= untilMillis / mostSamples
-    const isOther = last?.wanted !== wantedNow || last.served !== served.size
-    if (isDue && isOther) samples.push({ atMillis: now, wanted: wantedNow, served: served.size })
+    samples.push({ atMillis: time.now(), wanted: wantedNow, served: served.size })
   }
+  let [at, lookedMillis, steps, quietSince] = [0, 0, 0, 0]
+  const isOver = () => time.now() - quietSince > (options.quietMillis ?? Number.POSITIVE_INFINITY)
+  while (time.now() < untilMillis && end === undefined && !isOver()) {
+    const eventMillis = events[at]?.atMillis ?? untilMillis
+    const next = Math.min(
+      time.nextMillis(),
+      haproxy.nextMillis(),
+      eventMillis,
+      lookedMillis + lookEveryMillis,
+      untilMillis
+    )
+    haproxy.advance(next)
+    time.advance(next)
+    for (; at < events.length && (events[at] as Timed).atMillis <= next; at++) {
+      happen(events[at]!.event, next)
+      rules.look(next)
+      lookedMillis = Number.NEGATIVE_INFINITY
+    }
+    faults.tick(next)
+    if (next - lookedMillis >= lookEveryMillis) {
+      rules.lookAtTimes(next)
+      lookedMillis = next
+    }
+    if (!rules.isQuiet() || at < events.length || faults.isAny()) quietSince = next
+    if (isChanged) draw()
+    isChanged = false
+    if (++steps % stepsInARow === 0) yield* Effect.yieldNow
+  }
+  const playedMillis = time.now()
+  clients.catchUp(playedMillis)
+  if (end !== undefined) rules.ended(end.atMillis, end.why)
 
   const broken = rules.broken()
   for (const { atMillis, detail, rule } of broken) {
@@ -222,10 +269,10 @@ const play = Effect.fnUntraced(function* (options: Options) {
   const saidByEp2 = (pattern: RegExp) => entries.filter(({ kind, text }) => kind === "ep2" && pattern.test(text)).length
   return {
     entries: entries.toSorted((one, other) => one.atMillis - other.atMillis),
-    samples,
+    samples: thinned(samples, playedMillis),
     broken,
     summary: {
-      playedMillis: untilMillis,
+      playedMillis,
       serveMillis: serving.took(),
       unserved: serving.unserved(),
       requests: { sent: requests, failed: toDead + withoutServer },
@@ -238,6 +285,24 @@ const play = Effect.fnUntraced(function* (options: Options) {
     }
   } satisfies Outcome
 })
+
+/** Of each part of the time the first moment, and the one at which wanted and served were furthest apart. */
+const thinned = (samples: ReadonlyArray<Picture.Sample>, untilMillis: number): ReadonlyArray<Picture.Sample> => {
+  const kept: Array<Picture.Sample> = []
+  const parts = Map.groupBy(samples, ({ atMillis }) => Math.floor((atMillis * pictureParts) / Math.max(1, untilMillis)))
+  for (const part of parts.values()) {
+    const first = part[0]!
+    const furthest = part.reduce((most, one) => (gapOf(one) > gapOf(most) ? one : most))
+    const last = part.at(-1)!
+    for (const one of new Set([first, furthest, last])) {
+      const before = kept.at(-1)
+      if (before?.wanted !== one.wanted || before.served !== one.served) kept.push(one)
+    }
+  }
+  return kept
+}
+
+const gapOf = ({ served, wanted }: Picture.Sample) => Math.abs(wanted - served)
 
 const levels: Readonly<Record<string, Timeline.Entry["level"]>> = {
   Debug: "debug",
@@ -290,6 +355,7 @@ const makeFaults = (rules: Rules.Rules) => {
     begin: (name: string) => begin(name),
     during: begin,
     end,
+    isAny: () => open.size > 0,
     tick: (nowMillis: number) => {
       for (const [name, untilMillis] of open) if (untilMillis <= nowMillis) end(name, nowMillis)
     }

@@ -8,6 +8,7 @@ import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
 import { listen } from "../haproxy/MisbehavingServer.ts"
+import { parseServers } from "../servers/parseServers.ts"
 import { Edits, itMeets, Losses, mutate, property } from "./Hostile.ts"
 
 const versions = ["2.2", "2.6", "3.0", "3.2"] as const
@@ -134,7 +135,7 @@ describe("HAProxy's replies, whatever they are,", () => {
         const verdicts = commands.map((command) => RuntimeApi.judge("/s", command, reply))
         const messages = verdicts.filter(Result.isFailure).map(({ failure }) => failure.message)
         assert.notMatch(messages.join(""), /[\p{Cc}\u2028\u2029]/u)
-        RuntimeApi.parseServers(reply, RuntimeApi.parseStats(reply))
+        parseServers(reply, RuntimeApi.parseStats(reply))
         for (const parse of [
           RuntimeApi.parsePid,
           RuntimeApi.parseMark,

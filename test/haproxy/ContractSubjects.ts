@@ -15,6 +15,7 @@ import * as SimulatedHaproxy from "../../src/simulation/SimulatedHaproxy.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HaproxyServer from "../servers/HaproxyServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
+import { parseServers } from "../servers/parseServers.ts"
 
 /** One process with the servers that the contract speaks of: `node1` and `node2` free with a check, `node3` free without. */
 export interface Subject {
@@ -113,7 +114,7 @@ export const lookAt = (subject: Subject) => {
     }).pipe(Effect.scoped, Effect.provide(subject.layer), Effect.orDie)
   const servers = Effect.gen(function* () {
     const [reply = "", stat = ""] = yield* ask("show servers state web", "show stat web 4 -1")
-    const all = RuntimeApi.parseServers(reply, RuntimeApi.parseStats(stat))
+    const all = parseServers(reply, RuntimeApi.parseStats(stat))
     return new Map(all.map((one) => [one.name, one]))
   })
   const server = (name: string) => Effect.map(servers, (all) => all.get(name)!)

@@ -4,6 +4,7 @@ import { Result } from "effect"
 import { Action } from "../../src/domain/Plan.ts"
 import type { Server } from "../../src/domain/State.ts"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
+import { parseServers } from "../servers/parseServers.ts"
 
 const versions = ["2.2", "2.6", "3.0", "3.2"] as const
 const folder = new URL("../fixtures/runtime-api/", import.meta.url)
@@ -188,7 +189,7 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
   const servers = (name: "" | "-changed", stats: boolean) => {
     const { reply } = recorded(version, `show-servers${name}`)
     const stat = stats ? RuntimeApi.parseStats(recorded(version, `show-stat${name}`).reply) : new Map()
-    return new Map(RuntimeApi.parseServers(reply, stat).map((one) => [one.name, one]))
+    return new Map(parseServers(reply, stat).map((one) => [one.name, one]))
   }
   const facts = (one: Server | undefined) =>
     one && [one.admin, one.isMarked ? "marked" : "full", one.hasCheck ? "check" : "no check", one.health, one.sessions]
@@ -269,7 +270,7 @@ describe.each(versions)("what HAProxy %s answered", (version) => {
   })
 
   it("gives no servers for a backend without any", () => {
-    assert.deepStrictEqual(RuntimeApi.parseServers(recorded(version, "show-servers-empty").reply, new Map()), [])
+    assert.deepStrictEqual(parseServers(recorded(version, "show-servers-empty").reply, new Map()), [])
   })
 })
 

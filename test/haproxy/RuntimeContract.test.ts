@@ -8,6 +8,7 @@ import { Effect, type Scope } from "effect"
 import { Action } from "../../src/domain/Plan.ts"
 import type { Endpoint } from "../../src/domain/State.ts"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
+import { parseServers } from "../servers/parseServers.ts"
 import { lookAt, placeholder, type Subject, subjects } from "./ContractSubjects.ts"
 
 const step = (server: string) => ({ socket: "", server })
@@ -76,7 +77,7 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
         )
         const commands = [...first, ...second].map(({ text }) => text)
         const replies = yield* ask(...commands, "show servers state web")
-        return RuntimeApi.parseServers(replies.at(-1) ?? "", new Map()).find((one) => one.name === name)?.health
+        return parseServers(replies.at(-1) ?? "", new Map()).find((one) => one.name === name)?.health
       })
 
       assert.deepStrictEqual(
@@ -103,7 +104,7 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
         "show servers state web"
       )
 
-      assert.strictEqual(RuntimeApi.parseServers(table, new Map())[0]?.health, "up")
+      assert.strictEqual(parseServers(table, new Map())[0]?.health, "up")
     })
   )
 
@@ -247,7 +248,7 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
         "set server web/node1 state ready",
         "show servers state web"
       )
-      const first = RuntimeApi.parseServers(replies[2] ?? "", new Map())[0]
+      const first = parseServers(replies[2] ?? "", new Map())[0]
       yield* until("node1", ({ health }) => health === "down")
 
       assert.deepStrictEqual([first?.admin, first?.health], ["ready", "up"])
@@ -260,7 +261,7 @@ describe.each(subjects)("%s", (_, make, isVirtual) => {
       const move = Effect.fnUntraced(function* ({ address, port }: Endpoint) {
         const [, table = ""] = yield* ask(`set server web/node1 addr ${address} port ${port}`, "show servers state web")
         // The health at once, before the next checks; the address a moment later, since 3.0 and 3.2 still show the old one.
-        const health = RuntimeApi.parseServers(table, new Map())[0]?.health
+        const health = parseServers(table, new Map())[0]?.health
         return [(yield* server("node1")).endpoint, health]
       })
       yield* carryOut(Action.Arrive({ ...step("node1"), endpoint: subject.alive, prove: true }))

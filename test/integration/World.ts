@@ -10,9 +10,9 @@ import { join, resolve } from "node:path"
 import { Clock, Duration, Effect, type Scope } from "effect"
 import { endpointKey, isPlaceholder, type Server } from "../../src/domain/State.ts"
 import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
-import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import type { HttpBackend } from "../servers/HttpBackends.ts"
+import { parseServers } from "../servers/parseServers.ts"
 
 const root = resolve(import.meta.dirname, "../..")
 
@@ -190,7 +190,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
       return (yield* session.ask([command]))[0] ?? ""
     }).pipe(Effect.scoped, Effect.provide(HaproxySocket.layer({ sockets: [socket] })), Effect.orDie)
   const servers = (socket?: string, backend = "web") =>
-    ask(`show servers state ${backend}`, socket).pipe(Effect.map((reply) => RuntimeApi.parseServers(reply, new Map())))
+    ask(`show servers state ${backend}`, socket).pipe(Effect.map((reply) => parseServers(reply, new Map(), backend)))
   const served = (socket?: string, backend?: string) => servers(socket, backend).pipe(Effect.map(takingTraffic))
   return { dir, ...paths, port, sockets, start, ask, servers, served, haproxyPids }
 })

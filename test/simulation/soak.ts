@@ -1,0 +1,53 @@
+/**
+ * `npm run simulate:soak -- --minutes N [--from SEED]`: plays one seed after the other
+ * for so long, and ends with exit code 1 if one of them breaks a rule.
+ *
+ * `npm run simulate:soak -- --seed SEED`: shows what happens in one.
+ */
+import { parseArgs } from "node:util"
+import { Effect } from "effect"
+import * as Simulated from "../../src/cli/Simulated.ts"
+import * as Summary from "../../src/simulation/Summary.ts"
+import * as Timeline from "../../src/simulation/Timeline.ts"
+import * as Cases from "./Cases.ts"
+import * as Seeds from "./Seeds.ts"
+
+const options = { minutes: { type: "string" }, from: { type: "string" }, seed: { type: "string" } } as const
+
+/** A whole number from 1, or an end with what is wrong. */
+const read = (name: keyof typeof options, text: string | undefined, otherwise: number): number => {
+  if (text === undefined) return otherwise
+  const number = Number(text)
+  if (Number.isInteger(number) && number >= 1) return number
+  console.error(`--${name} ${JSON.stringify(text)}: expected a whole number from 1`)
+  return process.exit(2)
+}
+
+const show = async (seed: number) => {
+  const outcome = await Effect.runPromise(Simulated.play(Cases.ofSeed(seed)))
+  console.log(JSON.stringify(Cases.variantOf(seed), undefined, 2))
+  console.log([...Timeline.lines(outcome.entries), "", ...Summary.lines(outcome.summary)].join("\n"))
+  const failure = await Effect.runPromise(Seeds.tryOne(seed, Simulated.play))
+  if (failure !== undefined) console.log(`\n${failure.text}`)
+  return failure === undefined
+}
+
+const soak = async (minutes: number, from: number) => {
+  const until = performance.now() + minutes * 60_000
+  let [seed, failures] = [from, 0]
+  for (; performance.now() < until; seed++) {
+    const failure = await Effect.runPromise(Seeds.tryOne(seed, Simulated.play))
+    if (failure === undefined) continue
+    failures++
+    console.log(`${failure.text}\n`)
+  }
+  console.log(`${seed - from} seeds from ${from} on: ${failures} broke a rule`)
+  return failures === 0
+}
+
+const { values } = parseArgs({ options })
+const isGood =
+  values.seed === undefined
+    ? await soak(read("minutes", values.minutes, 1), read("from", values.from, 1))
+    : await show(read("seed", values.seed, 1))
+process.exitCode = isGood ? 0 : 1
