@@ -20,28 +20,18 @@
  * While ep2 is paused no source is asked: a HAProxy that runs is left alone, and one
  * that does not run is started with what the file has.
  */
-import { Clock, Duration, Effect, Option, Schedule } from "effect"
-import * as Guard from "../domain/Guard.ts"
-import * as Plan from "../domain/Plan.ts"
-import {
-  type DesiredState,
-  type Endpoint,
-  isPlaceholder,
-  largestSlot,
-  type ObservedState,
-  slotNumber
-} from "../domain/State.ts"
+import { Duration, Effect, Option, Schedule } from "effect"
+import type { DesiredState } from "../domain/State.ts"
 import { ConfigFile, markOf, type ReloadError } from "../haproxy/ConfigFile.ts"
-import * as ConfigText from "../haproxy/ConfigText.ts"
-import * as EndState from "../haproxy/EndState.ts"
 import { Haproxy } from "../haproxy/Haproxy.ts"
 import { Reloader } from "../haproxy/Reloader.ts"
 import type { BackendServers } from "../haproxy/ServerRegion.ts"
 import * as ServerRegion from "../haproxy/ServerRegion.ts"
-import { type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
+import type { RenderError } from "../haproxy/TemplateRenderer.ts"
 import { Fetcher } from "../orchestrator/Fetcher.ts"
 import { ConfigWriter } from "./ConfigWriter.ts"
-import { troubleOf } from "./Controller.ts"
+import { isTransient, troubleOf } from "./Controller.ts"
+import * as FirstStep from "./FirstStep.ts"
 import { Memories } from "./Memories.ts"
 import { Overrides } from "./Overrides.ts"
 import * as Progress from "./Progress.ts"
@@ -96,14 +86,12 @@ export const run = Effect.fn("Bootstrap.run")(function* (
       if (!isRunning && canStartFromFile) yield* startFromFile(backends, onDisk)
       return false
     }
-    const answers = new Map(yield* firstAnswers(backends, isFirst))
+    const answers = new Map(yield* firstAnswers(backends, isFirst ? "known or asked once" : "asked once"))
     isFirst = false
     if (answers.size === 0) {
       const { isRunning } = yield* reloader.state
       if (!isRunning && canStartFromFile) {
-        yield* Effect.logWarning(
-          `no source has answered, and HAProxy does not run: it gets the servers that ${file.path} has`
-        )
+        yield* sayFromFile
         yield* startFromFile(backends, onDisk)
         return true
       }
@@ -118,6 +106,31 @@ export const run = Effect.fn("Bootstrap.run")(function* (
     if (obstacle !== undefined) yield* Effect.raceFirst(Effect.sleep(lookAgainAfter), untilPaused)
   }
 })
+
+/**
+ * The same without a wait: each source has five seconds, and what keeps HAProxy from
+ * being brought up is returned, in words; `undefined` where it is up, or no source
+ * has answered.
+ */
+export const once = Effect.fn("Bootstrap.once")(function* (backends: ReadonlyArray<BackendOptions>) {
+  const file = yield* ConfigFile
+  const reloader = yield* Reloader
+  const { isPaused } = yield* Overrides
+  const onDisk = (yield* file.read) ?? ""
+  const isHeld = yield* isPaused
+  const answers = isHeld ? new Map() : yield* firstAnswers(backends, "asked again while that can help")
+  if (answers.size > 0) return yield* bringUp(backends, answers, onDisk, { mayStart: true })
+  const { isRunning } = yield* reloader.state
+  if (!isRunning && markOf(onDisk) !== undefined) {
+    if (!isHeld) yield* sayFromFile
+    yield* startFromFile(backends, onDisk)
+  }
+  return undefined
+})
+
+const sayFromFile = Effect.flatMap(ConfigFile, ({ path }) =>
+  Effect.logWarning(`no source has answered, and HAProxy does not run: it gets the servers that ${path} has`)
+)
 
 const untilPaused = Effect.gen(function* () {
   const { isPaused } = yield* Overrides
@@ -152,29 +165,27 @@ const bringUp = Effect.fnUntraced(function* (
   onDisk: string,
   { isForced, mayStart }: Forced
 ) {
-  const renderer = yield* TemplateRenderer
   const reloader = yield* Reloader
   const writer = yield* ConfigWriter
   const { isPaused } = yield* Overrides
-  const { answering, isRunning, silent } = yield* reloader.state
-  const deaf = silent.find(({ detail }) => cannotBeAsked.test(detail))
-  if (isRunning && deaf !== undefined) {
-    return `HAProxy runs and does not answer: ${deaf.socket}: ${deaf.detail}; it is left as it is until it does`
-  }
+  const state = yield* reloader.state
+  const { answering, isRunning } = state
   // What an ep2 that was killed in the middle of a load did not come to.
   const left = backends.map(({ name }) => ({ backend: name, servers: unprovenIn(onDisk, name) }))
-  if (answering.length > 0) yield* tell(left, new Set())
-  const servers = yield* Effect.forEach(backends, (options) => firstServers(options, answers.get(options.name), onDisk))
-  const rendered = yield* renderer.render(servers)
-
-  if (answering.length > 0 && answering.every(({ mark }) => mark === rendered.mark)) {
+  if (answering.length > 0 && FirstStep.deafOf(state) === undefined) yield* tell(left, new Set())
+  const step = yield* FirstStep.make(backends, answers, onDisk, state)
+  if (step._tag === "Wait") return step.why
+  if (step._tag === "Nothing") {
     yield* Effect.logInfo("HAProxy already runs this template with these settings: no reload")
     return undefined
   }
-  for (const [index, options] of backends.entries()) {
-    const lost = yield* lostServers(options, servers[index]!, rendered.text)
-    if (lost !== undefined) return lost
+  for (const [index, { held }] of step.backends.entries()) {
+    const { guard, name } = backends[index]!
+    const answer = answers.get(name)
+    if (held === undefined || answer === undefined) continue
+    yield* Effect.logWarning(Report.holdLine(answer, held, guard)).pipe(Effect.annotateLogs({ backend: name }))
   }
+  const servers = step.backends.map((one) => one.servers)
   // The sources may have taken long.
   if (isForced !== true && (yield* isPaused)) return undefined
   const mark = yield* writer.put(servers)
@@ -195,39 +206,6 @@ const bringUp = Effect.fnUntraced(function* (
   return undefined
 })
 
-/** A socket that is there and cannot be asked: who is behind it may well serve, and a reload would mend nothing. */
-const cannotBeAsked = /EACCES|EPERM|was silent|closed the connection/
-
-/**
- * Servers that are not ep2's (yet): HAProxy has them in a backend of which the
- * source names nothing, and the new config does not have them. To load it would
- * empty the backend.
- */
-const lostServers = Effect.fnUntraced(function* (
-  { guard, name }: BackendOptions,
-  { servers }: BackendServers,
-  text: string
-) {
-  if (guard.allowEmpty || servers.some(({ endpoint }) => !isPlaceholder(endpoint))) return undefined
-  const haproxy = yield* Haproxy
-  const { processes } = yield* haproxy.observe(name)
-  const kept = new Set(ConfigText.serverNames(text, name))
-  const lost = new Set(
-    processes.flatMap((process) =>
-      process.servers.flatMap((one) =>
-        slotNumber(one.name) === undefined && one.admin === "ready" && one.health !== "down" && !kept.has(one.name)
-          ? [one.name]
-          : []
-      )
-    )
-  )
-  if (lost.size === 0) return undefined
-  return (
-    `the source of ${name} names nothing, and HAProxy serves ${Report.someOf([...lost])} there, which the new config ` +
-    "does not have: HAProxy is left as it is; look whether the source is the right one, or set allow_empty = True"
-  )
-})
-
 /** Tells HAProxy what the config that it has loaded cannot say; what it does not take for five seconds goes to the log. */
 const tell = Effect.fnUntraced(function* (servers: ReadonlyArray<BackendServers>, before: ReadonlySet<number>) {
   const haproxy = yield* Haproxy
@@ -241,15 +219,22 @@ const tell = Effect.fnUntraced(function* (servers: ReadonlyArray<BackendServers>
   for (const error of failures) yield* Effect.logWarning(`after the start: ${error.message}`)
 })
 
-/** What is known already, or is answered at the first try and in time. Each counts for the loop too. */
-const firstAnswers = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions>, isKnownEnough: boolean) {
+/** What is known already, or is answered at the first try, or at a later one, and in time. Each counts for the loop too. */
+const firstAnswers = Effect.fnUntraced(function* (
+  backends: ReadonlyArray<BackendOptions>,
+  how: "known or asked once" | "asked once" | "asked again while that can help"
+) {
   const answers = new Map<string, DesiredState>()
   yield* Effect.forEach(
     backends,
     Effect.fnUntraced(function* (options: BackendOptions) {
       const { of } = yield* Memories
-      const known = isKnownEnough ? of(options.name, options.source).answer : undefined
-      const answer = known === undefined ? yield* Effect.option(ask(options)) : Option.some(known)
+      const known = how === "known or asked once" ? of(options.name, options.source).answer : undefined
+      const asked =
+        how === "asked again while that can help"
+          ? Effect.retry(ask(options), { schedule: fetchRetries, while: isTransient })
+          : ask(options)
+      const answer = known === undefined ? yield* Effect.option(asked) : Option.some(known)
       if (Option.isSome(answer)) answers.set(options.name, answer.value)
     }),
     { concurrency: "unbounded", discard: true }
@@ -290,75 +275,6 @@ const ask = Effect.fnUntraced(
   },
   (effect, { name }) => Effect.annotateLogs(effect, { backend: name })
 )
-
-/** What the config file is to hold at first: what is wanted, under the names that HAProxy, or else the file, has for it. */
-const firstServers = Effect.fnUntraced(function* (
-  options: BackendOptions,
-  answer: DesiredState | undefined,
-  onDisk: string
-) {
-  const haproxy = yield* Haproxy
-  const observed = yield* haproxy.observe(options.name)
-  const [process] = observed.processes
-  const served = process === undefined ? endpointsIn(onDisk, options.name) : Guard.served(observed)
-  const desired = answer === undefined ? asServed(options.name, served) : yield* guarded(options, answer, served)
-  const nodeSlots = options.updateBy === "config" ? 0 : options.nodeSlots
-  if (process !== undefined && served.length > 0)
-    return yield* whileServing({ ...options, nodeSlots }, desired, observed)
-  const inFile = ServerRegion.read(onDisk, options.name)
-  const known = { backend: options.name, servers: process === undefined ? inFile : [] }
-  return EndState.fresh({ backend: options.name, wanted: desired.wanted, known, nodeSlots })
-})
-
-/** The endpoints that the file has of a backend. */
-const endpointsIn = (onDisk: string, backend: string): ReadonlyArray<Endpoint> =>
-  ServerRegion.read(onDisk, backend).flatMap(({ endpoint }) => (isPlaceholder(endpoint) ? [] : [endpoint]))
-
-const asServed = (backend: string, served: ReadonlyArray<Endpoint>): DesiredState => ({
-  backend,
-  wanted: served.map((endpoint) => ({ endpoint, origin: "its source has not answered yet" })),
-  refused: [],
-  pending: [],
-  leaving: []
-})
-
-const guarded = Effect.fnUntraced(function* (
-  options: BackendOptions,
-  answer: DesiredState,
-  served: ReadonlyArray<Endpoint>
-) {
-  const nowMillis = yield* Clock.currentTimeMillis
-  const { of } = yield* Memories
-  const memory = of(options.name, options.source)
-  const overdue = Plan.overdue(memory.plan, { ...options.plan, nowMillis })
-  const input = { answer, number: memory.number, served, overdue, isReleased: false, nowMillis }
-  const { desired, held, ...judged } = Guard.judge(input, memory.guard, options.guard)
-  memory.guard = judged.memory
-  if (held !== undefined) {
-    yield* Effect.logWarning(Report.holdLine(answer, held, options.guard)).pipe(
-      Effect.annotateLogs({ backend: options.name })
-    )
-  }
-  return desired
-})
-
-/** For a HAProxy that serves already: a reload takes nothing away before its replacement is up, and proves what is new. */
-const whileServing = Effect.fnUntraced(function* (
-  options: BackendOptions,
-  desired: DesiredState,
-  observed: ObservedState
-) {
-  const nowMillis = yield* Clock.currentTimeMillis
-  const growth = { by: "add", keep: options.nodeSlots } as const
-  const plan = Plan.make(desired, observed, Plan.emptyMemory, { ...options.plan, nowMillis, growth })
-  const present = largestSlot(observed.processes.flatMap(({ servers }) => servers))
-  const size = EndState.grown(Math.max(options.nodeSlots, present), desired.wanted.length)
-  const servers =
-    options.updateBy === "config"
-      ? EndState.byConfig(plan, observed)
-      : EndState.make(plan, observed, { size, isElastic: false })
-  return EndState.forLoad(servers, plan, observed, options.plan)
-})
 
 /** Servers that the file on disk has as still to be told to prove themselves. */
 const unprovenIn = (onDisk: string, backend: string) =>

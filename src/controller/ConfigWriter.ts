@@ -34,6 +34,8 @@ export class ConfigWriter extends Context.Service<
     }) => Effect.Effect<never>
     /** The last load failed, and none has succeeded since. */
     readonly isStuck: Effect.Effect<boolean>
+    /** All that was offered stands in the file, is loaded where it has to be, and HAProxy was told the rest. */
+    readonly isLevel: Effect.Effect<boolean>
     /**
      * Whether a process, by its pid, is of a load of ours and has not been told yet
      * what no config can say. It is not to be judged until then.
@@ -279,6 +281,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (isWanted && (yield* Ref.get(owed)) === undefined) yield* writeLast
     })
   )
+  const isLevel = Effect.gen(function* () {
+    const isWritten = (yield* offers) !== undefined && !(yield* Ref.get(isStale))
+    return isWritten && (yield* wantedLoad) === undefined && (yield* Ref.get(owed)) === undefined
+  })
   const isUntold = Effect.gen(function* () {
     const now = yield* Ref.get(owed)
     const isOver = now === undefined || (yield* Clock.currentTimeMillis) > now.untilMillis
@@ -289,6 +295,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     put,
     run,
     isStuck: Ref.get(isStuck),
+    isLevel,
     isUntold,
     attend: Queue.offer(wake, undefined)
   })

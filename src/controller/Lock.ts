@@ -43,7 +43,7 @@ export type Attempt =
 
 /**
  * Takes the lock until the scope ends, and waits for it as long as another ep2
- * has it, asking each `retryEvery`. Logs one line when it begins to stand by and
+ * has it, asking each `retryEvery`; with `standsBy` false it fails instead. Logs one line when it begins to stand by and
  * one when it takes over. Fails where the lock cannot be used at the start; what
  * befalls `lock_dir` while standing by is said and waited for.
  *
@@ -52,11 +52,15 @@ export type Attempt =
  * otherwise, each with a file of its own.
  */
 export const acquire = Effect.fn("Lock.acquire")(function* (
-  options: Options & { readonly retryEvery: Duration.Duration }
+  options: Options & { readonly retryEvery: Duration.Duration; readonly standsBy?: false }
 ) {
   const scope = yield* Effect.scope
   const first = yield* take(options)
   if (first.isHeld) return { lost: keep(options, first.identity, scope) }
+  if (options.standsBy === false) {
+    const detail = `held: ${whoLooksAfter(options.configFile, first.holder)}`
+    return yield* new LockError({ path: yield* pathOf(options), detail })
+  }
   yield* Effect.logInfo(`standing by: ${whoLooksAfter(options.configFile, first.holder)}`)
   const { identity } = yield* standBy(options, first.holder)
   yield* Effect.logInfo(`taking over: ${options.configFile} is ours now`)
@@ -159,7 +163,7 @@ const nameOf = (holder: number | undefined) => (holder === undefined ? "another 
 
 /** The pid of the ep2 that has the lock, as far as it has said so and runs. */
 export const holderOf = Effect.fnUntraced(function* (options: Options) {
-  const pid = yield* Effect.flatMap(pathOf(options), (path) => Effect.promise(() => readPid(pidFileOf(path))))
+  const pid = yield* Effect.flatMap(placeOf(options), (path) => Effect.promise(() => readPid(pidFileOf(path))))
   return pid !== undefined && (yield* Effect.sync(() => isRunning(pid))) ? pid : undefined
 })
 
@@ -186,8 +190,8 @@ const letGo = (database: DatabaseSync, path: string) =>
     Effect.andThen(Effect.sync(() => database.close()))
   )
 
-/** Where the lock of a config file is: `….lock`. Fails where that place cannot be written. */
-export const pathOf = Effect.fnUntraced(function* ({ configFile, dir }: Options) {
+/** Where the lock of a config file is: `….lock`. Nothing is asked of that place. */
+export const placeOf = Effect.fnUntraced(function* ({ configFile, dir }: Options) {
   const target = yield* Effect.tryPromise({
     try: () => realTarget(resolve(configFile)),
     catch: (cause) =>
@@ -198,6 +202,12 @@ export const pathOf = Effect.fnUntraced(function* ({ configFile, dir }: Options)
       })
   })
   const hash = createHash("sha256").update(target).digest("hex").slice(0, 12)
+  return join(dir, `ep2-${basename(target)}-${hash}.lock`)
+})
+
+/** `placeOf`. Fails where that place cannot be written. */
+export const pathOf = Effect.fnUntraced(function* ({ configFile, dir }: Options) {
+  const path = yield* placeOf({ configFile, dir })
   yield* Effect.tryPromise({
     try: async () => {
       if (!(await stat(dir)).isDirectory()) throw new Error("it is not a folder")
@@ -205,7 +215,7 @@ export const pathOf = Effect.fnUntraced(function* ({ configFile, dir }: Options)
     },
     catch: (cause) => new LockError({ path: dir, detail: `cannot be used as lock_dir: ${words(cause)}`, cause })
   })
-  return join(dir, `ep2-${basename(target)}-${hash}.lock`)
+  return path
 })
 
 /** The file behind all symbolic links, also where it does not exist yet. */

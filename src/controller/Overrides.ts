@@ -176,11 +176,23 @@ export const release = Effect.fn("Overrides.release")(function* (
   return files.release
 })
 
-const pathsOf = (options: Lock.Options) =>
-  Effect.map(Lock.pathOf(options), (path) => {
-    const base = path.replace(/\.lock$/, "")
-    return { paused: `${base}.paused`, release: `${base}.release` }
-  })
+/** What stands there now, for whoever only looks: the words of a pause, and whether a release waits to be taken. */
+export const seen = Effect.fn("Overrides.seen")(function* (options: Lock.Options) {
+  const files = filesAt(yield* Lock.placeOf(options))
+  const [paused, released] = [yield* read(files.paused), yield* read(files.release)]
+  const now = yield* Clock.currentTimeMillis
+  return {
+    paused: paused._tag === "There" ? paused.text.trim() : undefined,
+    isReleased: released._tag === "There" && now - released.mtimeMillis <= Duration.toMillis(releaseIsOld)
+  }
+})
+
+const pathsOf = (options: Lock.Options) => Effect.map(Lock.pathOf(options), filesAt)
+
+const filesAt = (lock: string) => {
+  const base = lock.replace(/\.lock$/, "")
+  return { paused: `${base}.paused`, release: `${base}.release` }
+}
 
 type Found =
   | { readonly _tag: "There"; readonly text: string; readonly mtimeMillis: number }

@@ -18,7 +18,7 @@ import { type Failure, Haproxy } from "../haproxy/Haproxy.ts"
 import type { SocketError } from "../haproxy/HaproxySocket.ts"
 import type { CommandRejected } from "../haproxy/RuntimeApi.ts"
 import { type FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
-import { ConfigWriter } from "./ConfigWriter.ts"
+import { ConfigWriter, type Load, type Offer } from "./ConfigWriter.ts"
 import * as Growth from "./Growth.ts"
 import { Memories, type Memory } from "./Memories.ts"
 import { Overrides } from "./Overrides.ts"
@@ -49,6 +49,19 @@ export interface Outcome {
   readonly errors: ReadonlyArray<PassError>
 }
 
+/** What a pass would decide now. */
+export interface Look {
+  readonly observed: ObservedState
+  /** `undefined` until the source has answered; then nothing is planned. */
+  readonly answer: DesiredState | undefined
+  /** What the guard would hold. */
+  readonly held: Guard.Hold | undefined
+  readonly plan: Plan.Plan
+  readonly growth: Growth.Way
+  /** That HAProxy would have to load another config. */
+  readonly load: Load | undefined
+}
+
 export class Reconciler extends Context.Service<
   Reconciler,
   {
@@ -59,6 +72,11 @@ export class Reconciler extends Context.Service<
      * backend are made one after the other, in the order of the calls.
      */
     readonly pass: (backend: string) => Effect.Effect<Outcome>
+    /**
+     * What the next pass would decide. Nothing is changed but the guard's memory of
+     * the answers that it has seen; passes of the backend wait for it.
+     */
+    readonly look: (backend: string) => Effect.Effect<Look>
     /** Hands over the answer that the bootstrap got, so that a source that fails right after it loses nothing. */
     readonly remember: (answer: DesiredState) => Effect.Effect<void>
   }
@@ -132,7 +150,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     )
 
   const passOne = Effect.fn("Reconciler.pass")(function* (backend: string, state: State) {
-    const { growth, intentions, memory, notices, options, standing } = state
+    const { intentions, memory, notices, options, standing } = state
     const isUntoldBefore = yield* writer.isUntold
     const observed = yield* haproxy.observe(backend)
     const isUntold = yield* writer.isUntold
@@ -150,17 +168,14 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
       if (observed.processes.length > 0 && !isPaused) yield* offerAsIs(state, observed)
       return nothing
     }
-    const nowMillis = yield* Clock.currentTimeMillis
     const { rest } = state
     if (rest?.answer === answer && isSameProcesses(rest.observed, observed) && !isPaused && !isReleased) {
-      memory.guard = Guard.unchanged(memory.guard, { nowMillis, number: memory.number })
+      memory.guard = Guard.unchanged(memory.guard, { nowMillis: yield* Clock.currentTimeMillis, number: memory.number })
       return { plan: rest.plan, hasActed: false, errors: [] }
     }
     state.rest = undefined
-    const { desired, held } = yield* judge(state, answer, observed, { nowMillis, isReleased })
+    const { desired, held, nowMillis, plan, way } = yield* decide(state, answer, observed, isReleased)
     yield* Status.pass(desired, observed)
-    const way = yield* growth.way(observed)
-    const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis, growth: way.growth })
     yield* standing.say(
       Report.standingFacts({ answer, hold: held, guard: options.guard, plan, growth: way }),
       Report.over
@@ -190,6 +205,49 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     }
     return { plan, hasActed: options.updateBy === "runtime" && plan.actions.length > 0, errors }
   })
+
+  /** What the guard lets through of an answer, and the plan for it. */
+  const decide = Effect.fnUntraced(function* (
+    state: State,
+    answer: DesiredState,
+    observed: ObservedState,
+    isReleased: boolean
+  ) {
+    const { growth, memory, options } = state
+    const nowMillis = yield* Clock.currentTimeMillis
+    const { desired, held } = yield* judge(state, answer, observed, { nowMillis, isReleased })
+    const way = yield* growth.way(observed)
+    const plan = Plan.make(desired, observed, memory.plan, { ...options.plan, nowMillis, growth: way.growth })
+    return { desired, held, nowMillis, plan, way }
+  })
+
+  const lookAt = Effect.fnUntraced(function* (backend: string, state: State) {
+    const observed = yield* haproxy.observe(backend)
+    const { answer } = state.memory
+    if (answer === undefined) {
+      const growth = yield* state.growth.way(observed)
+      return { observed, answer, held: undefined, plan: Plan.none(backend), growth, load: undefined } satisfies Look
+    }
+    const { held, plan, way } = yield* decide(state, answer, observed, false)
+    // As in a pass: without a process to look at, nothing is loaded.
+    const load = observed.processes.length === 0 ? undefined : (yield* offerOf(state, plan, observed)).load
+    return { observed, answer, held, plan, growth: way, load } satisfies Look
+  })
+
+  const look = (backend: string) =>
+    Effect.flatMap(stateOf(backend), (state) => state.turn.withPermit(lookAt(backend, state)))
+
+  /** What the file is to hold after this plan, and whether HAProxy has to load it. */
+  const offerOf = ({ growth, options }: State, plan: Plan.Plan, observed: ObservedState): Effect.Effect<Offer> => {
+    if (options.updateBy === "runtime") return growth.endState(plan, observed)
+    const servers = EndState.byConfig(plan, observed)
+    const pids = observed.processes.map(({ pid }) => pid)
+    return Effect.succeed({
+      servers,
+      forLoad: EndState.forLoad(servers, plan, observed, options.plan),
+      load: EndState.differs(servers, observed) ? { reason: "update_by_config, servers changed", pids } : undefined
+    })
+  }
 
   /** What the guard says, and what the operator has released of it. */
   const judge = Effect.fnUntraced(function* (
@@ -231,7 +289,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
   })
 
   const byRuntime = Effect.fnUntraced(function* (
-    { growth }: State,
+    state: State,
     plan: Plan.Plan,
     observed: ObservedState,
     names: Report.Names
@@ -241,27 +299,21 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const undone = new Set(failures.map(({ action, socket }) => action ?? socket))
     const actions = plan.actions.filter((action) => !undone.has(action) && !undone.has(action.socket))
     yield* Report.logActions({ ...plan, actions }, observed, names)
-    if (yield* growth.heed(failures)) return failures
-    yield* writer.offer(yield* growth.endState(plan, observed))
+    if (yield* state.growth.heed(failures)) return failures
+    yield* writer.offer(yield* offerOf(state, plan, observed))
     return failures
   })
 
   const byConfig = Effect.fnUntraced(function* (
-    { options }: State,
+    state: State,
     plan: Plan.Plan,
     observed: ObservedState,
     names: Report.Names
   ) {
-    const servers = EndState.byConfig(plan, observed)
-    const pids = observed.processes.map(({ pid }) => pid)
-    const isNew = yield* writer.offer({
-      servers,
-      forLoad: EndState.forLoad(servers, plan, observed, options.plan),
-      load: EndState.differs(servers, observed) ? { reason: "update_by_config, servers changed", pids } : undefined
-    })
+    const isNew = yield* writer.offer(yield* offerOf(state, plan, observed))
     if (isNew) yield* Report.logConfigActions(plan, observed, names)
     // What leaves gets no new request from now on, and what was left on its way in gets its traffic: no config says that.
-    const now = { ...plan, actions: plan.actions.filter(({ _tag }) => _tag === "Resume" || _tag === "Drain") }
+    const now = { ...plan, actions: plan.actions.filter(isBesideConfig) }
     return now.actions.length === 0 ? [] : yield* haproxy.apply(now, observed)
   })
 
@@ -273,5 +325,8 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
       })
     )
 
-  return Reconciler.of({ fetch, pass, remember })
+  return Reconciler.of({ fetch, pass, look, remember })
 })
+
+/** Whether an action is carried out over the socket although a config makes the changes. */
+export const isBesideConfig = ({ _tag }: Plan.Action): boolean => _tag === "Resume" || _tag === "Drain"

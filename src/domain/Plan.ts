@@ -261,6 +261,19 @@ export const overdue = (
 /** Whether nothing is left to do or to wait for. */
 export const isSettled = (plan: Plan): boolean => plan.actions.length === 0 && !plan.isMoving
 
+/**
+ * Whether nothing is left to do or to wait for but sessions that have outlived
+ * their drain: those may take as long as they like.
+ */
+export const isLevel = (
+  { actions, memory, unplaced }: Plan,
+  times: Pick<Options, "nowMillis" | "proveTimeoutMillis" | "drainTimeoutMillis">
+): boolean => {
+  const isLate = (since: number) => times.nowMillis - since >= times.drainTimeoutMillis
+  const isAwaited = [...memory.arrivals.values()].some((since) => since !== undefined && !isOver(since, times))
+  return actions.length === 0 && unplaced.length === 0 && !isAwaited && [...memory.drains.values()].every(isLate)
+}
+
 const nameMap = (servers: ReadonlyArray<Server>) => new Map(servers.map((server) => [server.name, server]))
 
 const order = Action.$match({

@@ -30,6 +30,17 @@ describe("Lock", () => {
     })
   )
 
+  it.live("is not waited for by who does not stand by: it says who has it", () =>
+    Effect.gen(function* () {
+      const { configFile, dir } = yield* folders
+      yield* Lock.tryAcquire({ dir, configFile })
+
+      const error = yield* Effect.flip(Lock.acquire({ dir, configFile, retryEvery, standsBy: false }))
+
+      assert.include(error.message, `another ep2 (pid ${process.pid}) looks after ${configFile}`)
+    })
+  )
+
   it.live("writes nothing to the lock file and leaves no journal", () =>
     Effect.gen(function* () {
       const { configFile, dir } = yield* folders
