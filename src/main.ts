@@ -7,6 +7,7 @@ import { Command } from "effect/cli"
 import * as ConfFlag from "./cli/ConfFlag.ts"
 import { exitCodes } from "./cli/exitCodes.ts"
 import * as Overrule from "./cli/Overrule.ts"
+import * as Plan from "./cli/Plan.ts"
 import * as Simulate from "./cli/Simulate.ts"
 import * as Simulated from "./cli/Simulated.ts"
 import * as Start from "./cli/Start.ts"
@@ -22,7 +23,7 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
     { command: "ep2 start --conf /etc/ep2/ep2.conf", description: "Keep HAProxy in step until a signal comes" },
     { command: "ep2 -f /etc/ep2/ep2.conf", description: "The same, as EP2 1.0 was started" }
   ]),
-  Command.withSubcommands([Start.command, ...Overrule.commands, Simulate.commandWith(Simulated.play)])
+  Command.withSubcommands([Start.command, Plan.command, ...Overrule.commands, Simulate.commandWith(Simulated.play)])
 )
 
 const exitCode = (exit: Exit.Exit<unknown, unknown>): number => {

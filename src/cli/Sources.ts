@@ -90,3 +90,20 @@ const open = (backends: ReadonlyArray<BackendSettings>) => {
   if (aws.size > 0) return AwsAsgFetcher.make(aws)
   return consul.size > 0 ? ConsulFetcher.make(consul) : FileFetcher.make(file)
 }
+
+/** What an operator calls the source of a backend: its kind, and which one of that kind. */
+export const describe = ({ source }: BackendSettings): { readonly kind: string; readonly target: string } => {
+  switch (source._tag) {
+    case "Aws":
+      return { kind: "aws", target: `${source.groups.join(", ")} in ${source.region}` }
+    case "Consul":
+      return {
+        kind: "consul",
+        target: `${source.service} at ${source.scheme}://${hostOf(source.address)}:${source.port}`
+      }
+    case "File":
+      return { kind: "file", target: source.path }
+  }
+}
+
+const hostOf = (address: string): string => (address.includes(":") ? `[${address}]` : address)

@@ -38,7 +38,10 @@ export const proveTimeoutMillis = 30_000
 const rewriteEvery = Duration.seconds(5)
 
 /** How each backend is reconciled, and how often at the least. */
-const backendsOf = ({ backends, haproxy }: Settings): ReadonlyArray<BackendOptions & Controller.BackendOptions> =>
+export const backendsOf = ({
+  backends,
+  haproxy
+}: Settings): ReadonlyArray<BackendOptions & Controller.BackendOptions> =>
   backends.map((backend) => ({
     name: backend.name,
     source: Sources.keyOf(backend),

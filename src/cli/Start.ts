@@ -4,15 +4,17 @@
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Cause, Console, Effect, Layer, Stream } from "effect"
-import { Command } from "effect/cli"
+import { Command, Flag } from "effect/cli"
 import * as Progress from "../controller/Progress.ts"
 import * as Status from "../controller/Status.ts"
 import { Commands } from "../haproxy/Commands.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as ConfFlag from "./ConfFlag.ts"
 import * as Daemon from "./Daemon.ts"
+import * as DryRun from "./DryRun.ts"
 import { exitCodes } from "./exitCodes.ts"
 import * as Log from "./Log.ts"
+import * as Once from "./Once.ts"
 import { Stop } from "./Stop.ts"
 import { SystemdNotify } from "./SystemdNotify.ts"
 import { version } from "./version.ts"
@@ -20,17 +22,25 @@ import { version } from "./version.ts"
 const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
   new Stop({ message: error.message, exitCode })
 
-/** Runs until it is interrupted. What keeps it from that is said in the log, and on standard error if that is elsewhere. */
-export const run = Effect.fn("Start.run")(function* (conf: string) {
-  const { log, settings, warnings } = yield* prepare(conf).pipe(
+/**
+ * - `loop`: until it is interrupted.
+ * - `once`: until HAProxy is level.
+ * - `dry-run`: as `loop`, and nothing is changed.
+ */
+export type How = "loop" | "once" | "dry-run"
+
+/** Runs to its end, or until it is interrupted. What keeps it from that is said in the log, and on standard error if that is elsewhere. */
+export const run = Effect.fn("Start.run")(function* (conf: string, how: How = "loop") {
+  const { log, settings, warnings } = yield* prepare(conf, how).pipe(
     Effect.tapError((stop) => sayOnStandardError(stop.message))
   )
-  return yield* supervised(daemon(settings, warnings, log)).pipe(
+  const logsToFile = how !== "dry-run" && settings.log.file !== "-"
+  return yield* supervised(bodyOf(how, settings, warnings, log)).pipe(
     Effect.onInterrupt(() => Effect.logInfo("stopped; HAProxy goes on serving")),
     Effect.tapCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.void
       const why = words(cause)
-      return Effect.andThen(Effect.logFatal(why), settings.log.file === "-" ? Effect.void : sayOnStandardError(why))
+      return Effect.andThen(Effect.logFatal(why), logsToFile ? sayOnStandardError(why) : Effect.void)
     }),
     Effect.provide(Layer.provideMerge(supervision, log.layer))
   )
@@ -75,13 +85,14 @@ const supervised = Effect.fnUntraced(function* <A, E, R>(body: Effect.Effect<A, 
 
 const sayOnStandardError = (why: string) => Console.error(`ep2: ${why}`)
 
-/** The settings, and the log that they name. */
-const prepare = Effect.fnUntraced(function* (conf: string) {
+/** The settings, and the log that they name; of what changes nothing, that is not written either. */
+const prepare = Effect.fnUntraced(function* (conf: string, how: How) {
   const { settings, warnings } = yield* Settings.load(conf).pipe(
     Effect.provide(NodeFileSystem.layer),
     Effect.mapError(stopWith(exitCodes.badConfig))
   )
-  const log = yield* Log.make(settings.log).pipe(Effect.mapError(stopWith(exitCodes.badConfig)))
+  const file = how === "dry-run" ? "-" : settings.log.file
+  const log = yield* Log.make({ ...settings.log, file }).pipe(Effect.mapError(stopWith(exitCodes.badConfig)))
   return { settings, warnings, log }
 })
 
@@ -91,21 +102,50 @@ const words = (cause: Cause.Cause<Stop>): string => {
   return error instanceof Stop ? error.message : `defect: ${Cause.pretty(cause)}`
 }
 
-const daemon = Effect.fnUntraced(function* (
+const bodyOf = Effect.fnUntraced(function* (
+  how: How,
   settings: Settings.Settings,
   warnings: ReadonlyArray<string>,
   log: Log.Log
 ) {
   yield* Effect.logInfo(`ep2 ${version} starts: ${settings.file}, pid ${process.pid}, Node ${process.versions.node}`)
   for (const warning of warnings) yield* Effect.logWarning(warning)
-  return yield* Daemon.run(settings, log).pipe(
-    Effect.mapError((error) => stopWith(error._tag === "LockError" ? exitCodes.lock : exitCodes.bootstrap)(error))
-  )
+  switch (how) {
+    case "once":
+      return yield* Once.run(settings)
+    case "dry-run":
+      return yield* DryRun.run(settings)
+    case "loop":
+      return yield* Daemon.run(settings, log).pipe(
+        Effect.mapError((error) => stopWith(error._tag === "LockError" ? exitCodes.lock : exitCodes.bootstrap)(error))
+      )
+  }
 })
 
-export const command = Command.make("start", { conf: ConfFlag.conf }, ({ conf }) => run(conf)).pipe(
+const flags = {
+  conf: ConfFlag.conf,
+  once: Flag.Boolean("once").pipe(
+    Flag.withDescription("Bring HAProxy level and end; ends at once with exit code 3 where another ep2 runs"),
+    Flag.withDefault(false)
+  ),
+  dryRun: Flag.Boolean("dry-run").pipe(
+    Flag.withDescription("Only say on standard output what would be done, as it comes up, and change nothing"),
+    Flag.withDefault(false)
+  )
+}
+
+export const command = Command.make("start", flags, ({ conf, dryRun, once }) => {
+  if (!dryRun || !once) return run(conf, dryRun ? "dry-run" : once ? "once" : "loop")
+  const message = "--once and --dry-run together are `ep2 plan`"
+  return Effect.andThen(sayOnStandardError(message), new Stop({ message, exitCode: exitCodes.unexpected }))
+}).pipe(
   Command.withDescription("Keep HAProxy in step with the source until TERM or INT; HAProxy then goes on serving"),
   Command.withExamples([
-    { command: "ep2 start --conf /etc/ep2/ep2.conf", description: "Run in the foreground, as systemd wants it" }
+    { command: "ep2 start --conf /etc/ep2/ep2.conf", description: "Run in the foreground, as systemd wants it" },
+    { command: "ep2 start --once --conf /etc/ep2/ep2.conf", description: "From cron, or as an image is built" },
+    {
+      command: "ep2 start --dry-run --conf /etc/ep2/ep2.conf",
+      description: "Watch what it would do, also beside one that runs"
+    }
   ])
 )

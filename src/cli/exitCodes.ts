@@ -9,8 +9,14 @@ export const exitCodes = {
   unexpected: 1,
   /** ep2.conf, or the log that it names, cannot be used. */
   badConfig: 2,
-  /** The lock cannot be taken at all (that somebody else has it is waited for), or was lost. */
+  /** The lock cannot be taken at all, or was lost. That somebody else has it is waited for, but by `start --once`. */
   lock: 3,
   /** HAProxy could not be brought up with the template: it goes on as it was. */
-  bootstrap: 4
+  bootstrap: 4,
+  /** `plan`: something would be changed, or is on its way. */
+  changes: 5,
+  /** `plan`, `start --once`: a source could not be asked. */
+  source: 6,
+  /** `plan`: HAProxy could not be asked. `start --once`: it could not be made level. */
+  notLevel: 7
 } as const
