@@ -139,8 +139,10 @@ const stepOf = (first: FirstStep.Step, { running }: Around, backends: ReadonlyAr
           reason: `HAProxy does not run, and ep2 starts it only when it starts itself: whoever owns it would start it with ${servers(count)}`
         }
   }
-  if (first._tag === "Reload" && running === undefined) {
-    return { action: "reload", reason: "HAProxy runs another configuration: it is reloaded" }
+  if (first._tag === "Reload") {
+    return running === undefined
+      ? { action: "reload", reason: "HAProxy runs another configuration: it is reloaded" }
+      : { action: "pass", reason: "the ep2 that runs has not read this template, or these settings, yet" }
   }
   return { action: "pass", reason: "HAProxy runs this template with these settings" }
 }

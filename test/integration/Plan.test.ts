@@ -139,6 +139,7 @@ describe("ep2 plan", () => {
       assert.match(paused.preview.paused ?? "", /^since .* by /)
       assert.match(paused.preview.notes.join("\n"), /has counted of the confirmations so far is known to it alone/)
       assert.strictEqual(edited.preview.step.action, "pass")
+      assert.match(edited.preview.step.reason, /has not read this template, or these settings, yet/)
       assert.match(edited.preview.notes.join("\n"), /goes on with its own until HUP, and then reloads/)
       assert.deepStrictEqual([down.exitCode, down.preview.step.action], [7, "wait"])
       assert.match(down.preview.step.reason, /ep2 starts it only when it starts itself/)
