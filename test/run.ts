@@ -24,7 +24,7 @@ const versions = process.env.EP2_HAPROXY_VERSIONS ?? (isAll ? "2.2,2.6,3.0,3.2" 
 // 2.2 is always there: it is the one that has several processes (nbproc).
 const servers = [...new Set(["2.2", ...versions.split(",").map((version) => version.trim())])]
   .map((version) => `haproxy-${version}`)
-  .concat("consul-1.8", "moto-5")
+  .concat("consul-1.8", "moto-5", "nix-2.8")
 const env = { ...process.env, EP2_HAPROXY_VERSIONS: versions, ...(isAll ? { EP2_TEST_ALL: "1" } : {}) }
 const width = "effect diagnostics".length
 

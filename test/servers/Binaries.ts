@@ -29,12 +29,15 @@ export const consul = (): string => program("consul-1.8", "consul")
 /** Path of moto, which stands in for AWS. Throws one line when it is not there. */
 export const moto = (): string => program("moto-5", "moto_server")
 
+/** Path of Nix, which evaluates and builds the flake. Throws one line when it is not there. */
+export const nix = (): string => program("nix-2.8", "nix")
+
 const program = (target: string, name: string): string => {
   const path = resolve(import.meta.dirname, "../../.servers", target, "bin", name)
   try {
     accessSync(path, constants.X_OK)
   } catch {
-    throw new Error(`${path} is not there or not executable: run \`npm run servers\``)
+    throw new Error(`${path} is not there or not executable: run \`npm run servers -- ${target}\``)
   }
   return path
 }

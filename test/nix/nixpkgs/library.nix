@@ -1,0 +1,1 @@
+if builtins.pathExists ./nixpkgs-lib then import ./nixpkgs-lib else import ./lib.nix
