@@ -31,8 +31,9 @@ export const play = ({ quietMillis, scenario, seed, settings, template, untilMil
 
 const backendOf = ({ guard, interval, name, source }: BackendSettings): Simulation.Backend => ({
   name,
-  kind: source._tag === "Aws" ? "poll" : "watch",
-  source: source._tag,
+  kind: source._tag === "Aws" || source._tag === "Custom" ? "poll" : "watch",
+  // Nobody knows its own words.
+  source: source._tag === "Custom" ? "File" : source._tag,
   intervalMillis: Duration.toMillis(interval),
   allowEmpty: guard.allowEmpty,
   minServers: guard.minServers,

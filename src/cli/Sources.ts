@@ -2,13 +2,16 @@
  * The sources of all backends as one `Fetcher`. A source outlives the settings that
  * named it by a moment: settings that name it again, in the same words, find its
  * watch and its connections as they are.
+ *
+ * A `Fetcher` that is there when the layer is built is asked for the backends of
+ * `orchestrator = custom`: a program of one's own provides it around `Start.run`.
  */
 import { createHash } from "node:crypto"
-import { Context, Duration, Effect, Layer, RcMap, Redacted, type Scope } from "effect"
+import { Context, Duration, Effect, Layer, Option, RcMap, Redacted, type Scope } from "effect"
 import * as AwsAsgFetcher from "../orchestrator/AwsAsgFetcher.ts"
 import * as ConsulFetcher from "../orchestrator/ConsulFetcher.ts"
 import type * as ConsulHealth from "../orchestrator/ConsulHealth.ts"
-import { Fetcher } from "../orchestrator/Fetcher.ts"
+import { FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import * as FileFetcher from "../orchestrator/FileFetcher.ts"
 import type { BackendSettings } from "../settings/Settings.ts"
 
@@ -24,9 +27,10 @@ export class Sources extends Context.Service<
   static readonly layer = Layer.effect(
     Sources,
     Effect.gen(function* () {
+      const custom = Option.getOrElse(yield* Effect.serviceOption(Fetcher), () => noFetcher)
       const given = new Map<string, ReadonlyArray<BackendSettings>>()
       const fetchers = yield* RcMap.make({
-        lookup: (key: string) => open(given.get(key) ?? []),
+        lookup: (key: string) => open(given.get(key) ?? [], custom),
         idleTimeToLive
       })
       const fetcherOf = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendSettings>) {
@@ -75,12 +79,25 @@ const plain = (value: unknown): unknown => {
 const groupOf = ({ name, source }: BackendSettings): string =>
   source._tag === "Aws" ? AwsAsgFetcher.accountOf(source) : `backend ${name}`
 
+/** Stands where `orchestrator = custom` is and nobody has provided a source. */
+const noFetcher = Fetcher.of({
+  fetch: (backend) =>
+    new FetchError({
+      target: `the source of ${backend}`,
+      reason: "TargetMissing",
+      detail:
+        "orchestrator = custom is for a program that brings its own source, and this ep2 has none: start that program, or set orchestrator to aws, consul or file"
+    }),
+  awaitChange: () => Effect.never
+})
+
 /** The source of a group, all of which have the same kind. */
-const open = (backends: ReadonlyArray<BackendSettings>) => {
+const open = (backends: ReadonlyArray<BackendSettings>, custom: Fetcher["Service"]) => {
   const aws = new Map<string, AwsAsgFetcher.AwsTarget>()
   const consul = new Map<string, ConsulHealth.ConsulTarget>()
   const file = new Map<string, FileFetcher.FileTarget>()
   for (const { interval, name, port, source } of backends) {
+    if (source._tag === "Custom") return Effect.succeed(custom)
     if (source._tag === "Consul") consul.set(name, { ...source, portOf: port })
     else if (source._tag === "File") file.set(name, { path: source.path, portOf: port })
     else if (port !== "service") aws.set(name, { ...source, port, interval })

@@ -10,10 +10,11 @@ export const Haproxy = Schema.Struct({
   orchestrator: Key.withDefault(
     "aws",
     {
-      meaning: "Where the wanted servers come from: aws, consul or file, each with a section of its own",
+      meaning:
+        "Where the wanted servers come from: aws, consul or file, each with a section of its own, or custom, a program's own source",
       example: "consul"
     },
-    Value.oneOf(["aws", "consul", "file"])
+    Value.oneOf(["aws", "consul", "file", "custom"])
   ),
   haproxy_config_file: Key.withDefault(
     "/etc/haproxy/haproxy.cfg",

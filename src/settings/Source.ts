@@ -10,7 +10,7 @@ import * as Rules from "./Rules.ts"
 import type { Problem } from "./SettingsError.ts"
 import { Aws, Consul, File } from "./SourceKeys.ts"
 
-export type SourceSettings = ConsulSource | FileSource | AwsSource
+export type SourceSettings = ConsulSource | FileSource | AwsSource | CustomSource
 
 export interface ConsulSource {
   readonly _tag: "Consul"
@@ -36,6 +36,11 @@ export interface ConsulSource {
 export interface FileSource {
   readonly _tag: "File"
   readonly path: string
+}
+
+/** A `Fetcher` that the program brings which runs ep2. It has no section: what it needs it has from elsewhere. */
+export interface CustomSource {
+  readonly _tag: "Custom"
 }
 
 export interface AwsSource {
@@ -82,6 +87,8 @@ export const decode = (
       return decodeConsul(texts.CONSUL)
     case "file":
       return decodeFile(texts.FILE)
+    case "custom":
+      return { ...nothing, settings: { _tag: "Custom" } }
   }
 }
 
