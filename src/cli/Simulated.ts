@@ -2,17 +2,20 @@
  * The simulated edges in place of the real ones: settings and a template, played in
  * a scenario by the stack that `ep2 start` runs.
  */
-import { Duration, Effect, Layer } from "effect"
-import { Memories } from "../controller/Memories.ts"
-import { Overrides } from "../controller/Overrides.ts"
-import { SourceReport } from "../controller/SourceReport.ts"
+import { Duration, Effect } from "effect"
 import type { BackendSettings } from "../settings/Settings.ts"
 import * as Simulation from "../simulation/Simulation.ts"
 import type { Play } from "./Simulate.ts"
 import * as Stack from "./Stack.ts"
 
-/** Plays it. */
-export const play = ({ quietMillis, scenario, seed, settings, template, untilMillis, version }: Play) =>
+/** What is played, with other layers in place of some of the simulated ones. */
+export interface Swapped extends Play {
+  /** Given the simulated edges, returns those to play on. */
+  readonly swap?: (edges: Simulation.Edges) => Stack.Edges
+}
+
+/** Plays it. Never fails: what went wrong, and each rule that was broken, is in the outcome. */
+export const play = ({ quietMillis, scenario, seed, settings, swap, template, untilMillis, version }: Swapped) =>
   Simulation.run({
     scenario,
     seed,
@@ -24,9 +27,11 @@ export const play = ({ quietMillis, scenario, seed, settings, template, untilMil
     reloadInterval: settings.haproxy.reloadInterval,
     backends: settings.backends.map(backendOf),
     program: (edges) =>
-      Stack.follow(settings, template, { edges, mayStart: true, onUp: Effect.void }).pipe(
-        Effect.provide(Layer.mergeAll(SourceReport.layer, Memories.layer, Overrides.layerNone))
-      )
+      Stack.follow(settings, template, {
+        edges: swap === undefined ? edges : swap(edges),
+        mayStart: true,
+        onUp: Effect.void
+      }).pipe(Effect.provide(Stack.layerAlone))
   })
 
 const backendOf = ({ guard, interval, name, source }: BackendSettings): Simulation.Backend => ({

@@ -7,8 +7,10 @@ import { Duration, Effect, type FileSystem, Layer } from "effect"
 import * as Bootstrap from "../controller/Bootstrap.ts"
 import { ConfigWriter } from "../controller/ConfigWriter.ts"
 import * as Controller from "../controller/Controller.ts"
+import { Memories } from "../controller/Memories.ts"
 import { Overrides } from "../controller/Overrides.ts"
 import { type BackendOptions, Reconciler } from "../controller/Reconciler.ts"
+import { SourceReport } from "../controller/SourceReport.ts"
 import * as Status from "../controller/Status.ts"
 import type { Commands } from "../haproxy/Commands.ts"
 import { ConfigFile } from "../haproxy/ConfigFile.ts"
@@ -83,6 +85,9 @@ export const layer = <R>(settings: Settings, template: string, edges: Edges<R>) 
     Layer.provideMerge(configLayer(settings, template, edges))
   )
 }
+
+/** What outlives the settings, for a `follow` that runs by itself: it begins with nothing, and no operator overrules it. */
+export const layerAlone = Layer.mergeAll(SourceReport.layer, Memories.layer, Overrides.layerNone)
 
 /** The config file and what is rendered into it. */
 export const configLayer = (
