@@ -97,3 +97,48 @@ export const serverNames = (text: string, backend: string): ReadonlyArray<string
       return keyword === "server" && name !== undefined ? [name] : []
     })
 }
+
+/** A line of a config. */
+export interface Line {
+  readonly words: ReadonlyArray<string>
+  /** From 0. */
+  readonly index: number
+}
+
+/**
+ * The lines that count for the first section that is meant, nearest first: its own,
+ * then those of the `defaults` behind it. None where there is no such section.
+ */
+export const layersOf = (
+  lines: ReadonlyArray<string>,
+  isMeant: (section: Section) => boolean
+): ReadonlyArray<ReadonlyArray<Line>> => {
+  const all = sections(lines)
+  const found: Array<ReadonlyArray<Line>> = []
+  const seen = new Set<number>()
+  let at = all.findIndex(isMeant)
+  while (at !== -1 && !seen.has(at)) {
+    seen.add(at)
+    const { begin, end } = all[at]!
+    found.push(lines.slice(begin, end).map((line, offset) => ({ words: split(line).words, index: begin + offset })))
+    at = parentOf(lines, all, at)
+  }
+  return found
+}
+
+/** The line that decides: the last one of its layer, of the nearest layer that has one. */
+export const lastLine = (
+  layers: ReadonlyArray<ReadonlyArray<Line>>,
+  is: (words: ReadonlyArray<string>) => boolean
+): Line | undefined =>
+  layers.map((lines) => lines.findLast(({ words }) => is(words))).find((found) => found !== undefined)
+
+/** The `defaults` section that a section takes its own from: the one that it names, else the last one before it. */
+const parentOf = (lines: ReadonlyArray<string>, all: ReadonlyArray<Section>, at: number): number => {
+  const section = all[at]!
+  const header = split(lines[section.begin] ?? "").words
+  const from = header.indexOf("from")
+  if (from !== -1) return all.findLastIndex(({ kind, name }) => kind === "defaults" && name === header[from + 1])
+  // A `defaults` section takes from another one only where it says so.
+  return section.kind === "defaults" ? -1 : all.slice(0, at).findLastIndex(({ kind }) => kind === "defaults")
+}
