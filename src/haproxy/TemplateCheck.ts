@@ -9,23 +9,24 @@ import type { Flaw } from "./LiquidFlaw.ts"
 import { type Draft, nodesOf } from "./LiquidTemplate.ts"
 import * as ServerRegion from "./ServerRegion.ts"
 
-/** The first thing that is wrong with a rendered template; `undefined` when nothing is. */
-export const firstFlaw = (
+/** All that is wrong with a rendered template; of a backend that is not there, only that. */
+export const flaws = (
   draft: Draft,
   backends: ReadonlyArray<string>,
   sockets: ReadonlyArray<string>
-): Flaw | undefined => {
+): ReadonlyArray<Flaw> => {
   const lines = draft.lines.map(({ after, before }) => `${before}${after}`)
   const config: Config = { draft, lines, sections: ConfigText.sections(lines), backends }
-  for (const backend of backends) {
-    const flaw =
-      missingBackend(config, backend) ??
-      misplaced(config, backend) ??
-      reservedName(config, backend) ??
-      foreignRegion(config, backend)
-    if (flaw !== undefined) return flaw
-  }
-  return foreignMark(config) ?? missingSocket(config, sockets)
+  const found = [
+    ...backends.flatMap((backend) => {
+      const missing = missingBackend(config, backend)
+      if (missing !== undefined) return [missing]
+      return [misplaced(config, backend), reservedName(config, backend), foreignRegion(config, backend)]
+    }),
+    foreignMark(config),
+    ...missingSockets(config, sockets)
+  ]
+  return found.filter((flaw) => flaw !== undefined)
 }
 
 interface Config {
@@ -124,26 +125,28 @@ const foreignMark = (config: Config): Flaw | undefined => {
 }
 
 /**
- * A socket of `haproxy_socket_file` that HAProxy would not open, or not for
+ * Sockets of `haproxy_socket_file` that HAProxy would not open, or not for
  * changes. Nothing is said where the template leaves it open: variables in an
  * address, or a prefix for all of them.
  */
-const missingSocket = (config: Config, sockets: ReadonlyArray<string>): Flaw | undefined => {
+const missingSockets = (config: Config, sockets: ReadonlyArray<string>): ReadonlyArray<Flaw> => {
   const words = config.lines.map((line) => ConfigText.split(line).words)
   const found = words.flatMap(([first, second, address = "", ...more], index) =>
     first === "stats" && second === "socket" ? [{ address: address.replace(/^unix@/, ""), more, index }] : []
   )
   const isOpen = found.some(({ address }) => address.includes("$")) || words.some(([first]) => first === "unix-bind")
-  for (const socket of isOpen ? [] : sockets) {
+  return (isOpen ? [] : sockets).flatMap((socket) => {
     const write = `"stats socket ${socket} mode 600 level admin expose-fd listeners" in the global section`
     const stats = found.find(({ address }) => address === socket)
     if (stats === undefined) {
       const has = found.length === 0 ? "no stats socket at all" : found.map(({ address }) => address).join(", ")
-      return { detail: `has no stats socket ${socket}, which haproxy_socket_file names, it has ${has}: write ${write}` }
+      return [
+        { detail: `has no stats socket ${socket}, which haproxy_socket_file names, it has ${has}: write ${write}` }
+      ]
     }
     if (stats.more[stats.more.indexOf("level") + 1] !== "admin") {
-      return at(config, stats.index, `the stats socket ${socket} does not let ep2 change servers: write ${write}`)
+      return [at(config, stats.index, `the stats socket ${socket} does not let ep2 change servers: write ${write}`)]
     }
-  }
-  return undefined
+    return []
+  })
 }

@@ -97,6 +97,34 @@ export const read = Effect.fn("TemplateRenderer.read")(function* (template: stri
   return yield* Effect.fromResult(Result.mapError(decode(bytes), fail))
 })
 
+/**
+ * All that is wrong with a template, given its text as `read` gives it: `render`
+ * fails with the first of them. HAProxy itself may refuse it all the same.
+ */
+export const errorsIn = ({ backends, source, sockets = [], templateFile: template }: Options & { source: string }) => {
+  const draft = Result.flatMap(LiquidTemplate.compile(source), (compiled) =>
+    compiled.render(backends.map(({ name }) => name))
+  )
+  const flaws = Result.match(draft, {
+    onFailure: (flaw): ReadonlyArray<Flaw> => [flaw],
+    onSuccess: (one) => flawsIn(one, backends, sockets)
+  })
+  return flaws.map((flaw) => new RenderError({ template, ...flaw }))
+}
+
+const flawsIn = (
+  draft: LiquidTemplate.Draft,
+  backends: ReadonlyArray<BackendOptions>,
+  sockets: ReadonlyArray<string>
+): ReadonlyArray<Flaw> => [
+  ...TemplateCheck.flaws(
+    draft,
+    backends.map(({ name }) => name),
+    sockets
+  ),
+  ...backends.map(unusableOptions).filter((flaw) => flaw !== undefined)
+]
+
 interface Options {
   readonly templateFile: string
   readonly source?: string
@@ -127,8 +155,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const render = Effect.fn("TemplateRenderer.render")(function* (servers: ReadonlyArray<ServerRegion.BackendServers>) {
     const source = options.source ?? (yield* read(template).pipe(Effect.provideService(FileSystem.FileSystem, fs)))
     const draft = yield* Effect.fromResult(Result.mapError((yield* compile(source)).render(names), fail))
-    const flaw =
-      TemplateCheck.firstFlaw(draft, names, sockets) ?? backends.map(unusableOptions).find((one) => one !== undefined)
+    const [flaw] = flawsIn(draft, backends, sockets)
     if (flaw !== undefined) return yield* fail(flaw)
     const mark = markOf(source, backends)
     const regions = new Map<string, ReadonlyArray<string>>()
