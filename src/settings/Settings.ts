@@ -108,6 +108,22 @@ export const load = Effect.fn("Settings.load")(function* (path: string) {
   return yield* Effect.fromResult(decode(path, yield* readText(path)))
 })
 
+/** All that can be said of a file at once, whether it is good or not. */
+export interface Survey {
+  /** `undefined` where the file is good. */
+  readonly error: SettingsError | undefined
+  readonly warnings: Loaded["warnings"]
+  /** Everything but the backends; `undefined` where one of its keys is bad, or cannot be told from others. */
+  readonly shared: Omit<Settings, "backends"> | undefined
+  /** The backends of which nothing is bad. */
+  readonly backends: ReadonlyArray<BackendSettings>
+}
+
+/** Reads a file and says as much as it gives. Fails only where there is no text to decode, as `load` does. */
+export const survey = Effect.fn("Settings.survey")(function* (path: string) {
+  return examine(path, yield* readText(path))
+})
+
 /** What tells one ep2 from another: where its lock is, and the names of its backends. */
 export interface Identity {
   readonly lock: { readonly dir: string; readonly configFile: string }
@@ -149,6 +165,14 @@ const readText = Effect.fnUntraced(function* (path: string) {
  * the problems at once, in the order of their lines.
  */
 export const decode = (file: string, text: string): Result.Result<Loaded, SettingsError> => {
+  const { backends, error, shared, warnings } = examine(file, text)
+  if (error !== undefined) return Result.fail(error)
+  const [first, ...more] = backends
+  if (shared === undefined || first === undefined) throw new Error(`${file} is refused and nothing is wrong with it`)
+  return Result.succeed({ settings: { ...shared, backends: [first, ...more] }, warnings })
+}
+
+const examine = (file: string, text: string): Survey => {
   const { conf, problems: syntax } = ConfFile.parse(text)
   const names = Names.check(conf)
   const textsOf = (name: Names.SectionName) =>
@@ -157,37 +181,36 @@ export const decode = (file: string, text: string): Result.Result<Loaded, Settin
 
   const haproxy = Decoding.decode(Haproxy, texts.haproxy)
   const others = BackendSection.find(conf, haproxy.values.backend_name)
-  const backends = [
+  const decoded = [
     decodeBackend(haproxy.values.backend_name ?? "", texts),
     ...others.sections.map((one) => decodeBackend(one.name, BackendSection.textsOf(conf, one, texts)))
   ]
 
   const refused = [
     ...[...syntax, ...names.problems, ...others.problems, ...haproxy.problems],
-    ...backends.flatMap((one) => one.problems)
+    ...decoded.flatMap((one) => one.problems)
   ]
   // What a broken line should have said is unknown, so nothing is called missing because of it.
   const problems = unique(
     syntax.length === 0
-      ? [...refused, ...Rules.haproxy(haproxy), ...backends.flatMap(({ rules }) => rules)]
+      ? [...refused, ...Rules.haproxy(haproxy), ...decoded.flatMap(({ rules }) => rules)]
       : refused.filter(({ found }) => found !== Decoding.missing)
   )
-  const [first, ...more] = backends.flatMap(({ settings }) => settings ?? [])
-  if (Arr.isReadonlyArrayNonEmpty(problems) || haproxy.whole === undefined || first === undefined) {
-    const secrets = backends.flatMap((one) => one.secrets.map(Redacted.value))
-    const shown = byLine(problems).map((problem) => withoutSecrets(problem, secrets))
-    if (!Arr.isArrayNonEmpty(shown)) throw new Error(`${file} is refused and nothing is wrong with it`)
-    return Result.fail(new SettingsError({ file, problems: shown }))
-  }
-  const settings = [first, ...more] as const
+  const backends = decoded.flatMap(({ settings }) => settings ?? [])
+  const secrets = decoded.flatMap((one) => one.secrets.map(Redacted.value))
+  const shown = byLine(problems).map((problem) => withoutSecrets(problem, secrets))
   const doubles = others.sections.flatMap(({ name, section: { line, name: header } }) =>
-    sameAs(settings, name, { line, section: header })
+    sameAs(backends, name, { line, section: header })
   )
-  const warnings = unique(byLine([...names.warnings, ...backends.flatMap((one) => one.warnings), ...doubles]))
-  return Result.succeed({
-    settings: { ...group(file, haproxy.whole), backends: settings },
-    warnings: warnings.map((warning) => `${describePlace(file, warning)}: ${warning.text}`)
-  })
+  const warnings = unique(byLine([...names.warnings, ...decoded.flatMap((one) => one.warnings), ...doubles]))
+  // What stands on a line that cannot be read, or under a name that is none, is not what an absent key means.
+  const isLegible = syntax.length === 0 && names.problems.length === 0
+  return {
+    error: Arr.isArrayNonEmpty(shown) ? new SettingsError({ file, problems: shown }) : undefined,
+    warnings: warnings.map((warning) => `${describePlace(file, warning)}: ${warning.text}`),
+    shared: isLegible ? sharedOf(file, haproxy.values) : undefined,
+    backends: isLegible ? backends : []
+  }
 }
 
 type Texts = Parameters<typeof Source.decode>[1]
@@ -228,6 +251,17 @@ const backendOf = (
   },
   source
 })
+
+/** What `group` makes something of. */
+const sharedKeys = [
+  ...["haproxy_config_file", "template_file", "haproxy_binary", "start_by", "haproxy_socket_file", "pid_file"],
+  ...["service_name", "reload_interval", "update_type", "lock_dir", "sleep_before_next_lock_attempt"],
+  ...["log_file", "log_format", "log_level"]
+] as ReadonlyArray<keyof (typeof Haproxy)["Type"]>
+
+/** What does not belong to a backend, where none of it was refused. */
+const sharedOf = (file: string, values: Partial<(typeof Haproxy)["Type"]>): Survey["shared"] =>
+  sharedKeys.every((key) => values[key] !== undefined) ? group(file, values as (typeof Haproxy)["Type"]) : undefined
 
 const group = (file: string, keys: (typeof Haproxy)["Type"]): Omit<Settings, "backends"> => ({
   file,
