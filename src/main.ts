@@ -7,6 +7,7 @@ import * as ConfFlag from "./cli/ConfFlag.ts"
 import * as Overrule from "./cli/Overrule.ts"
 import * as Plan from "./cli/Plan.ts"
 import { runMain } from "./cli/runMain.ts"
+import * as Shell from "./cli/Shell.ts"
 import * as Simulate from "./cli/Simulate.ts"
 import * as Simulated from "./cli/Simulated.ts"
 import * as Start from "./cli/Start.ts"
@@ -21,7 +22,11 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
     { command: "ep2 start --conf /etc/ep2/ep2.conf", description: "Keep HAProxy in step until a signal comes" },
     { command: "ep2 -f /etc/ep2/ep2.conf", description: "The same, as EP2 1.0 was started" }
   ]),
-  Command.withSubcommands([Start.command, Plan.command, ...Overrule.commands, Simulate.commandWith(Simulated.play)])
+  Command.withSubcommands([
+    Start.command, Plan.command,
+    ...Overrule.commands,
+    Simulate.commandWith(Simulated.play)
+  ])
 )
 
-root.pipe(Command.run({ version }), Effect.provide(NodeServices.layer), runMain)
+root.pipe(Command.run({ version }), Effect.provide([NodeServices.layer, Shell.layer]), runMain)
