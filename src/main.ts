@@ -3,6 +3,7 @@ import "./requireNode.ts"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect } from "effect"
 import { Command } from "effect/cli"
+import * as Check from "./cli/Check.ts"
 import * as ConfFlag from "./cli/ConfFlag.ts"
 import * as Overrule from "./cli/Overrule.ts"
 import * as Plan from "./cli/Plan.ts"
@@ -24,6 +25,7 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
   ]),
   Command.withSubcommands([
     Start.command, Plan.command,
+    Check.command,
     ...Overrule.commands,
     Simulate.commandWith(Simulated.play)
   ])

@@ -15,8 +15,10 @@ export const exitCodes = {
   bootstrap: 4,
   /** `plan`: something would be changed, or is on its way. */
   changes: 5,
-  /** `plan`, `start --once`: a source could not be asked. */
+  /** `plan`, `start --once`, `render`: a source could not be asked, and nothing else says what is to be served. */
   source: 6,
   /** `plan`: HAProxy could not be asked. `start --once`: it could not be made level. */
-  notLevel: 7
+  notLevel: 7,
+  /** `check`: something other than ep2.conf is wrong. */
+  checkFailed: 8
 } as const

@@ -155,6 +155,12 @@ export const pause = Effect.fn("Overrides.pause")(function* (options: Lock.Optio
   return files.paused
 })
 
+/** Since when and by whom ep2 is paused, in the words of the log; `undefined` where it is not. Changes nothing. */
+export const pausedBy = Effect.fnUntraced(function* (options: Lock.Options) {
+  const found = yield* read((yield* pathsOf(options)).paused)
+  return found._tag === "There" ? found.text.trim() : undefined
+})
+
 /** `ep2 resume`. Returns whether there was a pause. */
 export const resume = Effect.fn("Overrides.resume")(function* (options: Lock.Options) {
   const files = yield* pathsOf(options)

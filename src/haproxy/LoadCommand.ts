@@ -42,10 +42,11 @@ export const byBinary = Effect.fnUntraced(function* (ours: MasterProcess.Ours) {
 })
 
 /**
- * A second HAProxy beside one that we cannot tell to leave would share its ports
- * with it, and half of the requests would go to each (tried on 2.6).
+ * Fails where HAProxy is not ours to load anew by its binary (`NotOurs`): a second
+ * one beside one that we cannot tell to leave would share its ports with it, and
+ * half of the requests would go to each (tried on 2.6).
  */
-const refuseForeign = Effect.fnUntraced(function* (ours: MasterProcess.Ours, { answering, masters }: Running) {
+export const refuseForeign = Effect.fnUntraced(function* (ours: MasterProcess.Ours, { answering, masters }: Running) {
   const refuse = (detail: string) =>
     new ReloadError({ configFile: ours.configFile, reason: "NotOurs", detail, output: "" })
   for (const { pid } of masters) {

@@ -41,6 +41,20 @@ export const reload = Effect.fn("MasterCli.reload")(function* (socket: string) {
   )
 })
 
+/** Asks the master which processes it has, and fails where it is no master that answers. Changes nothing. */
+export const probe = Effect.fn("MasterCli.probe")(function* (socket: string) {
+  const fail = (detail: string, output = "") => new MasterCliError({ socket, detail, output })
+  const answer = yield* exchange(socket, "show proc").pipe(
+    Effect.mapError((cause) => fail(refusalOf(cause))),
+    Effect.timeoutOrElse({ duration: Duration.seconds(5), orElse: () => fail("no answer to `show proc` within 5 s") })
+  )
+  if (answer.trimStart().startsWith("#<PID>")) return
+  return yield* fail(
+    `\`show proc\` was answered with ${JSON.stringify(answer.trim().slice(0, 200))}: is this the socket of the master?`,
+    answer
+  )
+})
+
 const exchange = (socket: string, command: string) =>
   Effect.callback<string, NodeJS.ErrnoException>((resume) => {
     const chunks: Array<Buffer> = []

@@ -163,6 +163,9 @@ export const judge = (socket: string, command: Command, reply: string): Result.R
 /** Asks which process this is. The reply is read by `parsePid`. */
 export const showInfo: Command = { text: "show info", isGood: (reply) => parsePid(reply) !== undefined }
 
+/** Asks what this socket allows: `user`, `operator` or `admin`, which is the reply. Since HAProxy 1.9. */
+export const showLevel: Command = { text: "show cli level", isGood: (reply) => /^(?:user|operator|admin)$/.test(reply) }
+
 /** Asks for the mark of the config that runs; `parseMark` reads the reply. */
 export const showMark: Command = {
   text: "show env EP2_CONFIG",
@@ -206,6 +209,9 @@ export const parsePid = (reply: string): number | undefined => {
  */
 export const parseIdentity = (reply: string): string =>
   [parsePid(reply), /^node: (.*)$/m.exec(reply)?.[1], /^Process_num: (.*)$/m.exec(reply)?.[1]].join(" ")
+
+/** The version out of `show info`: `3.2.26-1`. */
+export const parseVersion = (reply: string): string | undefined => /^Version: (\S+)/m.exec(reply)?.[1]
 
 /** Whether this HAProxy has `add server`: 2.6 and later. Its backend may refuse it all the same. */
 export const parseCanAdd = (reply: string): boolean => {

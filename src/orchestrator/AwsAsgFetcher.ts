@@ -74,6 +74,21 @@ export const accountOf = ({ accessKey, endpointUrl, externalId, profile, region,
   return JSON.stringify([digest, endpointUrl, externalId, profile, region, roleArn])
 }
 
+/**
+ * What keeps ep2 from asking AWS, each call tried by itself: while a group is
+ * empty, nobody would find out that EC2 may not be asked. None where all is well.
+ */
+export const obstacles = Effect.fnUntraced(function* (access: AwsAccess) {
+  const api = yield* load(access)
+  const calls: ReadonlyArray<Effect.Effect<unknown, FetchError>> = [api.someNames, api.instances([nobody])]
+  const tried = yield* Effect.forEach(calls, Effect.result, { concurrency: 2 })
+  const errors = tried.flatMap((one) => (Result.isFailure(one) ? [one.failure] : []))
+  return [...new Map(errors.map((error) => [error.message, error])).values()]
+}, Effect.scoped)
+
+/** An instance that there is not, which an account that may ask answers with none. */
+const nobody = "i-00000000000000000"
+
 const load = (access: AwsAccess) =>
   Effect.promise(() => import("./AwsApi.ts")).pipe(Effect.flatMap((AwsApi) => AwsApi.make(access)))
 

@@ -68,6 +68,18 @@ export const make = Effect.fnUntraced(function* (
   })
 })
 
+/**
+ * How many instances of a service are registered, whatever their checks and tags:
+ * what tells a service that is down from one that is spelled wrong, or that the
+ * token may not see, which Consul before 1.11 does not say.
+ */
+export const registered = Effect.fnUntraced(function* (target: ConsulHealth.ConsulTarget, options: Options = {}) {
+  const http = yield* ConsulHttp.make(target)
+  const all = { ...target, onlyPassing: false, tags: [] }
+  const { named } = yield* ConsulHealth.ask(http, all, { timeout: options.timeout ?? Duration.seconds(10) })
+  return named.candidates.length + named.refused.length
+}, Effect.scoped)
+
 interface Watch {
   readonly fetch: ReturnType<Fetcher["Service"]["fetch"]>
   readonly awaitChange: Effect.Effect<void, FetchError>

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, PlatformError } from "effect"
 import type { ServerLine } from "../../src/haproxy/ServerRegion.ts"
-import { RenderError, TemplateRenderer } from "../../src/haproxy/TemplateRenderer.ts"
+import { errorsIn as errorsInOf, RenderError, TemplateRenderer } from "../../src/haproxy/TemplateRenderer.ts"
 import { printed } from "../fixtures/CheckCases.ts"
 import { fileWith, render, renderFile } from "./Rendering.ts"
 
@@ -304,4 +304,32 @@ describe("a template that cannot be read", () => {
       assert.include((yield* renderFile(templateFile, undefined, servers)).text, "# ep2: servers of app")
     })
   )
+})
+
+describe("TemplateRenderer.errorsIn", () => {
+  const errorsIn = (source: string, sockets: ReadonlyArray<string> = []) =>
+    errorsInOf({ templateFile: "t", source, sockets, backends: [{ name: "app" }, { name: "web" }] }).map(
+      ({ message }) => message
+    )
+  const good =
+    "global\n  stats socket /a level admin\nbackend app\n  {{nodes}}\nbackend web\n  {{backends.web.nodes}}\n"
+
+  it("finds nothing in what can be rendered", () => {
+    assert.deepStrictEqual(errorsIn(good, ["/a"]), [])
+  })
+
+  it("finds all that is wrong at once, with the first one that render fails with at its head", () => {
+    const bad = good.replace("{{nodes}}", "server node1 127.0.0.1:1").replace("backend web", "backend wbe")
+
+    const found = errorsIn(bad, ["/b", "/c"])
+
+    assert.deepStrictEqual(
+      found.map((line) => /nothing puts|node1|no section|stats socket \/[bc]/.exec(line)?.[0]),
+      ["nothing puts", "node1", "no section", "stats socket /b", "stats socket /c"]
+    )
+  })
+
+  it("finds one thing in what is no Liquid", () => {
+    assert.strictEqual(errorsIn(`${good}{{ nosuch`).length, 1)
+  })
 })

@@ -1,5 +1,5 @@
 /** Worlds whose source is a file: what their tests say again and again. */
-import { readFileSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Effect } from "effect"
 import { endpointKey } from "../../src/domain/State.ts"
@@ -41,3 +41,17 @@ export const linesOf = (ep2: World.Ep2, pattern: RegExp) =>
 
 /** How many there are. */
 export const count = (ep2: World.Ep2, pattern: RegExp) => linesOf(ep2, pattern).length
+
+/** Runs a command of ep2 to its end; it may take a minute, and takes a second. */
+export const run = (world: World.World, ...args: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const [name = "", ...more] = args
+    const command = yield* world.start([name, "--conf", world.conf, ...more])
+    return { exitCode: yield* command.ended, output: command.output() }
+  }).pipe(Effect.scoped)
+
+/** What a folder holds, in a form that shows any change. */
+export const picture = (dir: string) =>
+  readdirSync(dir)
+    .map((name) => ({ name, ...statSync(join(dir, name)) }))
+    .map(({ ino, mode, mtimeMs, name, size, uid }) => [name, ino, mode, mtimeMs, size, uid])

@@ -8,6 +8,7 @@ import * as Binaries from "../servers/Binaries.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as SystemdNamespace from "../servers/SystemdNamespace.ts"
 import * as Traffic from "../servers/Traffic.ts"
+import { edit } from "./FileWorld.ts"
 import * as World from "./World.ts"
 
 /** An ordinary user's run names these as not run (test/run.ts). */
@@ -133,6 +134,32 @@ describe.skipIf(!isRoot)(`a HAProxy that systemd owns${unless}`, () => {
       assert.strictEqual(yield* ep2.ended, 4)
       assert.match(ep2.output(), /systemctl reload nosuch ended with exit code \d+: .*nosuch/)
       assert.strictEqual((yield* systemd.run("systemctl", "is-active", "haproxy")).trim(), "active")
+    })
+  )
+
+  it.live("is looked at by ep2 check as by whoever will reload it", () =>
+    Effect.gen(function* () {
+      const { want, world } = yield* makeWorld(World.versions[0]!)
+      yield* want([])
+      yield* World.eventually(
+        "HAProxy answers",
+        Effect.map(world.ask("show info"), (reply) => reply !== "")
+      )
+      const check = Effect.fnUntraced(function* (from: string, to: string) {
+        edit(world.conf, (text) => text.replace(from, to))
+        const ep2 = yield* world.start(["check", "--conf", world.conf])
+        yield* ep2.ended
+        return ep2.output()
+      })
+
+      const right = yield* check("", "")
+      const missing = yield* check("service_name = haproxy", "service_name = nosuch")
+      const foreign = yield* check("start_by = systemd", "start_by = binary")
+
+      assert.match(right, / ok {7}service_name = haproxy: systemd has the unit, and can reload it\n/)
+      assert.match(right, / ok .*: HAProxy .*, runs a config that is not ep2's: ep2 reloads it when it starts\n/)
+      assert.match(missing, / problem {2}service_name = nosuch: systemd has no such unit \(not-found\)/)
+      assert.match(foreign, / problem {2}start_by = binary: HAProxy .* belongs to the systemd service haproxy\.service/)
     })
   )
 })
