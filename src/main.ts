@@ -8,6 +8,7 @@ import * as ConfFlag from "./cli/ConfFlag.ts"
 import * as Overrule from "./cli/Overrule.ts"
 import * as Plan from "./cli/Plan.ts"
 import { runMain } from "./cli/runMain.ts"
+import * as Render from "./cli/Render.ts"
 import * as Shell from "./cli/Shell.ts"
 import * as Simulate from "./cli/Simulate.ts"
 import * as Simulated from "./cli/Simulated.ts"
@@ -26,6 +27,7 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
   Command.withSubcommands([
     Start.command, Plan.command,
     Check.command,
+    Render.command,
     ...Overrule.commands,
     Simulate.commandWith(Simulated.play)
   ])

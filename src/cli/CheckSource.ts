@@ -77,5 +77,7 @@ const nameOf = (source: BackendSettings["source"]): string => {
       return `Consul service ${source.service} at ${source.scheme}://${source.address}:${source.port}`
     case "File":
       return source.path
+    case "Custom":
+      return "the source that this program brings"
   }
 }

@@ -120,6 +120,8 @@ export const describe = ({ source }: BackendSettings): { readonly kind: string; 
       }
     case "File":
       return { kind: "file", target: source.path }
+    case "Custom":
+      return { kind: "custom", target: "the source that this program brings" }
   }
 }
 

@@ -67,12 +67,7 @@ export const backendsOf = ({
 /** Everything that the controller asks for: with these settings, and this text of the template. */
 export const layer = <R>(settings: Settings, template: string, edges: Edges<R>) => {
   const { backends } = settings
-  const lineOptions = new Map(backends.map((backend) => [backend.name, ServerRegion.optionsText(backend)]))
-  const services = Layer.mergeAll(
-    Haproxy.layer({ placeholder: EndState.placeholder, lineOptions }),
-    edges.reloader,
-    edges.fetcher
-  )
+  const services = Layer.mergeAll(haproxyLayer(settings), edges.reloader, edges.fetcher)
   const writer = Layer.unwrap(
     Effect.map(Overrides, ({ isPaused }) =>
       ConfigWriter.layer({ backends: backends.map(({ name }) => name), retryEvery: rewriteEvery, isPaused })
@@ -88,6 +83,13 @@ export const layer = <R>(settings: Settings, template: string, edges: Edges<R>) 
 
 /** What outlives the settings, for a `follow` that runs by itself: it begins with nothing, and no operator overrules it. */
 export const layerAlone = Layer.mergeAll(SourceReport.layer, Memories.layer, Overrides.layerNone)
+
+/** The processes of HAProxy, by their sockets. */
+export const haproxyLayer = ({ backends }: Settings) =>
+  Haproxy.layer({
+    placeholder: EndState.placeholder,
+    lineOptions: new Map(backends.map((backend) => [backend.name, ServerRegion.optionsText(backend)]))
+  })
 
 /** The config file and what is rendered into it. */
 export const configLayer = (

@@ -130,11 +130,18 @@ const lostServers = Effect.fnUntraced(function* (
   )
 })
 
-/** What the config file is to hold at first: what is wanted, under the names that HAProxy, or else the file, has for it. */
-const firstServers = Effect.fnUntraced(function* (
+/**
+ * What the config file is to hold at first: what is wanted, under the names that
+ * HAProxy, or else the file, has for it. Without an answer, what these have.
+ *
+ * Where HAProxy serves already it is a config to be loaded: what has to prove itself
+ * is held back in it, unless it is asked for what the file has once that is done.
+ */
+export const firstServers = Effect.fnUntraced(function* (
   options: BackendOptions,
   answer: DesiredState | undefined,
-  onDisk: string
+  onDisk: string,
+  isLoaded = false
 ) {
   const haproxy = yield* Haproxy
   const observed = yield* haproxy.observe(options.name)
@@ -147,7 +154,7 @@ const firstServers = Effect.fnUntraced(function* (
   const nodeSlots = options.updateBy === "config" ? 0 : options.nodeSlots
   const of = (servers: BackendServers): First => ({ servers, desired, held, observed })
   if (process !== undefined && served.length > 0)
-    return of(yield* whileServing({ ...options, nodeSlots }, desired, observed))
+    return of(yield* whileServing({ ...options, nodeSlots }, desired, observed, isLoaded))
   const inFile = ServerRegion.read(onDisk, options.name)
   const known = { backend: options.name, servers: process === undefined ? inFile : [] }
   return of(EndState.fresh({ backend: options.name, wanted: desired.wanted, known, nodeSlots }))
@@ -184,7 +191,8 @@ const guarded = Effect.fnUntraced(function* (
 const whileServing = Effect.fnUntraced(function* (
   options: BackendOptions,
   desired: DesiredState,
-  observed: ObservedState
+  observed: ObservedState,
+  isLoaded: boolean
 ) {
   const nowMillis = yield* Clock.currentTimeMillis
   const growth = { by: "add", keep: options.nodeSlots } as const
@@ -195,5 +203,5 @@ const whileServing = Effect.fnUntraced(function* (
     options.updateBy === "config"
       ? EndState.byConfig(plan, observed)
       : EndState.make(plan, observed, { size, isElastic: false })
-  return EndState.forLoad(servers, plan, observed, options.plan)
+  return isLoaded ? servers : EndState.forLoad(servers, plan, observed, options.plan)
 })
