@@ -5,6 +5,7 @@ import { Effect } from "effect"
 import { Command } from "effect/cli"
 import * as Check from "./cli/Check.ts"
 import * as ConfFlag from "./cli/ConfFlag.ts"
+import * as Init from "./cli/Init.ts"
 import * as Overrule from "./cli/Overrule.ts"
 import * as Plan from "./cli/Plan.ts"
 import { runMain } from "./cli/runMain.ts"
@@ -28,6 +29,7 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
     Start.command, Plan.command,
     Check.command,
     Render.command,
+    Init.command,
     ...Overrule.commands,
     Simulate.commandWith(Simulated.play)
   ])

@@ -107,7 +107,7 @@ describe("ep2 check", () => {
 
       const { exitCode, problems, warnings } = yield* check(world)
 
-      assert.strictEqual(exitCode, 6)
+      assert.strictEqual(exitCode, 8)
       assertLines(problems, [
         /^template .*:2: the stats socket .*admin-1\.sock does not let ep2 change servers: write ".*level admin/,
         /^template .*template: has no stats socket .*gone\/2\.sock, which haproxy_socket_file names/,
@@ -167,7 +167,7 @@ describe("ep2 check", () => {
 
       const { exitCode, problems, warnings } = yield* check(world)
 
-      assert.strictEqual(exitCode, 6)
+      assert.strictEqual(exitCode, 8)
       assertLines(problems, [
         /^socket .*admin-1\.sock: has level operator, .*: write "level admin" on its "stats socket" line/,
         /^socket .*admin-2\.sock: .*ENOENT.*, and others answer: is that process down/

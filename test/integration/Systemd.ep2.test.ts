@@ -66,6 +66,8 @@ const install = Effect.fnUntraced(function* (options: {
     ]
     writeFileSync(join(units, `${unit}.d`, "test.conf"), `${lines.join("\n")}\n`)
   }
+  mkdirSync(join(units, "haproxy.service.d"))
+  copyFileSync(join(root, "docs/systemd/haproxy-ep2.conf"), join(units, "haproxy.service.d/ep2.conf"))
   yield* systemd.run("cp", "-r", `${units}/.`, "/etc/systemd/system/")
   yield* systemd.run("systemctl", "daemon-reload")
 
@@ -95,6 +97,7 @@ describe.skipIf(!isRoot)(`ep2 as a service of systemd${unless}`, () => {
         const { log, run, show, status, want, world } = yield* install({})
         const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
         yield* want([a!])
+        assert.strictEqual(yield* show("RuntimeDirectoryPreserve", "haproxy"), "yes")
         yield* run("systemctl", "start", "ep2")
         yield* World.serves(world, [a!])
         yield* status(/^serves 1 of 1 endpoints \(web 1\)$/)
