@@ -7,7 +7,7 @@
  * | a backend without `option redispatch` | always | a request that meets a server that just went fails |
  * | `balance` that is static, `default-server` that the server line does not repeat | update_by_runtime | servers cannot be added, so a pool that is used up grows by a reload |
  * | `stats timeout` below 5 s | always | HAProxy closes the socket while ep2 still speaks |
- * | a frontend in HTTP mode that keeps connections alive, without `option idle-close-on-response` | update_by_config, HAProxy 2.4 and later | each reload closes idle connections just as clients use them again |
+ * | a frontend in HTTP mode that keeps connections alive, without `option idle-close-on-response` | update_by_config, HAProxy 2.6 and later | each reload closes idle connections just as clients use them again |
  * | `stats socket` without `expose-fd listeners` | start_by = binary, and HAProxy before 2.6 | a reload cannot take over the listeners |
  *
  * Source: HAProxy configuration manual, "option idle-close-on-response", "stats
@@ -148,7 +148,7 @@ const parseMillis = (text: string): number | undefined => {
 }
 
 const idleClose = (config: Config, { backends, updateBy, version }: Circumstances): ReadonlyArray<Advice> => {
-  if (updateBy !== "config" || version === undefined || !isAtLeast(version, [2, 4])) return []
+  if (updateBy !== "config" || version === undefined || !isAtLeast(version, [2, 6])) return []
   const names = new Set(backends.map(({ name }) => name))
   const lacking = config.sections.filter((section) => {
     if (section.kind !== "frontend" && section.kind !== "listen") return false

@@ -48,7 +48,7 @@ describe("ConfigAdvice.find", () => {
     ["a hash that is consistent", good.replace("leastconn", "uri\n  hash-type consistent"), {}],
     ["no idle-close-on-response over the socket", good.replace(/.*idle-close.*\n/, ""), {}],
     [
-      "no idle-close-on-response before HAProxy 2.4, which has no such option",
+      "no idle-close-on-response before HAProxy 2.6, where it may be unknown",
       good.replace(/.*idle-close.*\n/, ""),
       { ...byConfig, version: { major: 2, minor: 2 } }
     ],
@@ -127,12 +127,12 @@ describe("ConfigAdvice.find", () => {
       /^frontend in keeps connections alive without "option idle-close-on-response"/
     ],
     [
-      "no idle-close-on-response in a listen, from HAProxy 2.4 on",
+      "no idle-close-on-response in a listen, from HAProxy 2.6 on",
       good
         .replace("\nbackend web", "\nlisten web")
         .replace("  default_backend web\n", "")
         .replace(/.*idle-close.*\n/, ""),
-      { ...byConfig, version: { major: 2, minor: 4 } },
+      { ...byConfig, version: { major: 2, minor: 6 } },
       /^listen web keeps connections alive/
     ],
     [
