@@ -8,8 +8,8 @@ import * as ConfFlag from "./cli/ConfFlag.ts"
 import * as Init from "./cli/Init.ts"
 import * as Overrule from "./cli/Overrule.ts"
 import * as Plan from "./cli/Plan.ts"
-import { runMain } from "./cli/runMain.ts"
 import * as Render from "./cli/Render.ts"
+import { runMain } from "./cli/runMain.ts"
 import * as Shell from "./cli/Shell.ts"
 import * as Simulate from "./cli/Simulate.ts"
 import * as Simulated from "./cli/Simulated.ts"
@@ -26,7 +26,8 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
     { command: "ep2 -f /etc/ep2/ep2.conf", description: "The same, as EP2 1.0 was started" }
   ]),
   Command.withSubcommands([
-    Start.command, Plan.command,
+    Start.command,
+    Plan.command,
     Check.command,
     Render.command,
     Init.command,

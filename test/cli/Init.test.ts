@@ -69,7 +69,7 @@ describe("ep2 init", () => {
         "socket warning",
         ...(isSource ? ["source problem"] : [])
       ])
-      assert.strictEqual(checked.status, isSource ? 6 : 0)
+      assert.strictEqual(checked.status, isSource ? 8 : 0)
     })
   )
 

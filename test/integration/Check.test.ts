@@ -222,7 +222,7 @@ describe("ep2 check", () => {
           }
         )
 
-        assert.strictEqual(done.status, 6, done.stdout + done.stderr)
+        assert.strictEqual(done.status, 8, done.stdout + done.stderr)
         assert.match(
           done.stdout,
           /problem {2}.*: ep2 puts the config file there whole, .*, and this user may not: give user 65534/
