@@ -92,10 +92,12 @@ const make = Effect.fnUntraced(function* (options: Options) {
     body: (session: Session) => Effect.Effect<A, SocketError | RuntimeApi.CommandRejected>
   ) {
     const result = yield* session(socket).pipe(Effect.flatMap(body), Effect.scoped, Effect.result)
+    const error = Result.isFailure(result) && result.failure._tag === "SocketError" ? result.failure : undefined
+    const isSilent = error?.reason === "Timeout"
     yield* Ref.update(silent, (known) => {
-      const error = Result.isFailure(result) && result.failure._tag === "SocketError" ? result.failure : undefined
+      if (!isSilent && !known.has(socket)) return known
       const others = [...known].filter(([one]) => one !== socket)
-      return new Map(error?.reason === "Timeout" ? [...others, [socket, known.get(socket) ?? error]] : others)
+      return new Map(isSilent ? [...others, [socket, known.get(socket) ?? error]] : others)
     })
     return result
   })
@@ -104,9 +106,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
     body: (session: Session) => Effect.Effect<A, SocketError | RuntimeApi.CommandRejected>,
     among: ReadonlyArray<string> = sockets
   ) =>
-    Effect.forEach(among, (socket) => once(socket, body), { concurrency: "unbounded" }).pipe(
-      Effect.map((results) => among.map((socket, index) => [socket, results[index]!] as const))
-    )
+    // One alone needs no fiber of its own.
+    Effect.forEach(among, (socket) => once(socket, body), {
+      concurrency: among.length === 1 ? 1 : "unbounded"
+    }).pipe(Effect.map((results) => among.map((socket, index) => [socket, results[index]!] as const)))
 
   const observe = Effect.fn("Haproxy.observe")(function* (backend: string) {
     const processes: Array<ProcessState> = []

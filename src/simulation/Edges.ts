@@ -14,6 +14,8 @@ import type { Failure } from "./Event.ts"
 /** The servers behind HAProxy: whether each one answers now. Unknown ones do not. */
 export interface Fleet {
   readonly isAlive: (endpoint: Endpoint) => boolean
+  /** The same, of an `endpointKey`. */
+  readonly isAliveKey: (key: string) => boolean
   readonly set: (endpoint: Endpoint, isAlive: boolean) => void
   /** How often an answer of `isAlive` has changed so far, so that nobody has to ask for every server again and again. */
   readonly changes: () => number

@@ -35,6 +35,10 @@ export type Event = Data.TaggedEnum<{
   readonly Reload: Nothing
   /** A socket answers nothing for so long. */
   readonly Silence: { readonly process: number; readonly millis: number }
+  /** The n-th next reply of a process (from 1) is cut short, and its connection closed. */
+  readonly CutReply: { readonly process: number; readonly reply: number }
+  /** The next so many connections to a process are refused. */
+  readonly RefuseConnections: { readonly process: number; readonly count: number }
   /** The next so many reloads that ep2 asks for fail. */
   readonly RefuseReloads: { readonly count: number }
   /** The operator sets the state of a server of a backend, in all processes. */

@@ -11,6 +11,7 @@ export const make = (): Fleet => {
   let changes = 0
   return {
     isAlive: (endpoint) => alive.has(endpointKey(endpoint)),
+    isAliveKey: (key) => alive.has(key),
     set: (endpoint, isAlive) => {
       const key = endpointKey(endpoint)
       if (alive.has(key) === isAlive) return

@@ -66,6 +66,16 @@ export const make = (given: Options): Scenario => {
 
   const kinds: ReadonlyArray<readonly [weight: number, happen: (stage: Stage) => void]> = [
     [8, change],
+    [
+      2,
+      // Each is replaced by another one, as by a deployment.
+      (stage) => {
+        stage.wanted = new Map(
+          Array.from(stage.wanted, () => stage.fresh()).map((endpoint) => [endpointKey(endpoint), endpoint])
+        )
+        add(Event.Want({ backend: stage.backend.name, endpoints: [...stage.wanted.values()] }))
+      }
+    ],
     [2, ({ wanted }) => die(oneOf([...wanted.values()]))],
     [
       3,
@@ -98,6 +108,8 @@ export const make = (given: Options): Scenario => {
         add(Event.Silence({ process: upTo(given.processes - 1), millis }))
       }
     ],
+    [1, () => add(Event.CutReply({ process: upTo(given.processes - 1), reply: 1 + upTo(9) }))],
+    [1, () => add(Event.RefuseConnections({ process: upTo(given.processes - 1), count: 1 + upTo(2) }))],
     [1, () => add(Event.RefuseReloads({ count: 1 + upTo(2) }))],
     [
       2,
@@ -112,7 +124,7 @@ export const make = (given: Options): Scenario => {
   ]
   const bag = kinds.flatMap(([weight, happen]) => Array.from({ length: weight }, () => happen))
 
-  const count = 5 + upTo(30)
+  const count = 4 + upTo(20)
   for (let done = 0; done < count; done++) {
     now += Math.round(oneOf([0, 0.2, 1, 1, 5, 5, 20, 90]) * second * dice())
     oneOf(bag)(oneOf(stages))

@@ -9,7 +9,7 @@
  * | vouched | a server takes traffic on an endpoint that no answer of the source ever named |
  * | gone | an endpoint that answers have left out for longer than all that may keep it still takes traffic |
  * | guard | at once, or within the window, more than its part of a backend is taken away that answers did not leave out often enough |
- * | emptied | the last server of a backend in a process is taken away, though none was named as gone |
+ * | emptied | the last server of a backend in a process is taken away: by an empty answer, or while others are still on their way and it might have stayed |
  * | operator | a server that the operator holds takes traffic, while its endpoint is wanted |
  * | running | ep2 ends |
  * | served | an endpoint that is wanted and answers, and nothing is wrong since long, does not take traffic |
@@ -61,6 +61,8 @@ export interface Rules {
 interface Seen {
   /** What the last answer named. */
   answer: ReadonlyArray<Endpoint> | undefined
+  /** Since when. */
+  changedMillis: number
   /** Endpoints that some answer has named. */
   readonly vouched: Set<string>
   /** Since when answers leave an endpoint out, and how many in a row. */
@@ -70,6 +72,10 @@ interface Seen {
   most: Array<{ readonly atMillis: number; readonly count: number }>
   /** Endpoints at full weight and ready at the last look, by process. */
   readonly standing: Map<number, ReadonlySet<string>>
+  /** Endpoints that take traffic and answer, at the last look, by socket. */
+  readonly open: Map<string, { readonly keys: ReadonlySet<string>; readonly pid: number }>
+  /** Endpoints that have taken traffic since they stand there, by socket: they are not on their way any more. */
+  readonly proven: Map<string, ReadonlySet<string>>
   /** What the operator holds, by server, and on which endpoint; a process whose server was elsewhere then has no such hold. */
   readonly held: Map<
     string,
@@ -80,6 +86,8 @@ interface Seen {
       readonly elsewhere: ReadonlySet<number>
     }
   >
+  /** Servers that the operator held shortly before a config was loaded that may or may not know of it. */
+  readonly perhaps: Set<string>
   /** Since when each endpoint is wanted and answers. */
   readonly due: Map<string, number>
 }
@@ -90,6 +98,7 @@ interface Look {
   readonly options: BackendRules
   readonly state: Seen
   readonly pid: number
+  readonly socket: string
   /** ep2's own. */
   readonly servers: ReadonlyArray<ServerView>
 }
@@ -110,12 +119,16 @@ export const make = (
       name,
       {
         answer: undefined,
+        changedMillis: 0,
         vouched: new Set(),
         missing: new Map(),
         meant: new Set(),
         most: [],
         standing: new Map(),
+        open: new Map(),
+        proven: new Map(),
         held: new Map(),
+        perhaps: new Set(),
         due: new Map()
       }
     ])
@@ -136,8 +149,12 @@ export const make = (
   /** What the operator has done within a time may not be known to whoever wrote the file. */
   const forget = (nowMillis: number, within: (options: BackendRules) => number) => {
     for (const options of backends) {
-      const { held } = seen.get(options.name)!
-      for (const [server, { atMillis }] of held) if (nowMillis - atMillis < within(options)) held.delete(server)
+      const { held, perhaps } = seen.get(options.name)!
+      for (const [server, { atMillis }] of held) {
+        if (nowMillis - atMillis >= within(options)) continue
+        held.delete(server)
+        perhaps.add(server)
+      }
     }
   }
 
@@ -147,8 +164,9 @@ export const make = (
     if (state === undefined || options === undefined) return
     const isSame = state.answer === answer.endpoints
     state.answer = answer.endpoints
+    if (!isSame) state.changedMillis = answer.atMillis
     if (isSame && state.missing.size === 0) return
-    isQuiet = false
+    if (!isSame) isQuiet = false
     const named = new Set(answer.endpoints.map(endpointKey))
     const stood = haproxy.processes().flatMap(({ serversOf }) => [...standingOf(serversOf(backend))])
     remember(options, state, answer.atMillis, new Set(stood))
@@ -176,7 +194,8 @@ export const make = (
 
   /** How many of those that are to stand do. */
   const remember = (options: BackendRules, state: Seen, nowMillis: number, standing: ReadonlySet<string>) => {
-    const count = [...standing].filter((key) => state.meant.has(key)).length
+    // What does not answer may never have come up, which is no loss.
+    const count = [...standing].filter((key) => state.meant.has(key) && fleet.isAliveKey(key)).length
     // Fewer, and earlier, is never the most.
     // ep2 looks each interval, so what it knows of may be as much older.
     const windowMillis = options.windowMillis - options.intervalMillis - writtenWithinMillis
@@ -188,8 +207,8 @@ export const make = (
     const processes = haproxy.processes()
     for (const options of backends) {
       const state = seen.get(options.name)!
-      for (const { pid, serversOf } of processes) {
-        yield { nowMillis, options, pid, servers: serversOf(options.name).filter(({ isOwn }) => isOwn), state }
+      for (const { pid, serversOf, socket } of processes) {
+        yield { nowMillis, options, pid, servers: serversOf(options.name).filter(({ isOwn }) => isOwn), socket, state }
       }
     }
   }
@@ -241,6 +260,33 @@ export const make = (
       }
     }
     guard(one)
+    lastOne(one)
+  }
+
+  /** Whether the last one that serves was taken away, though it could have stayed until another one is up. */
+  const lastOne = ({ nowMillis, options, pid, servers, socket, state }: Look) => {
+    const { keys: before, pid: pidBefore } = state.open.get(socket) ?? { keys: new Set<string>(), pid }
+    const now = new Set(
+      servers.flatMap(({ endpoint, key, takesTraffic }) => (takesTraffic && fleet.isAlive(endpoint) ? [key] : []))
+    )
+    state.open.set(socket, { keys: now, pid })
+    const standing = standingOf(servers)
+    const proven = new Set([
+      ...[...(state.proven.get(socket) ?? [])].filter((key) => standing.has(key)),
+      ...servers.flatMap(({ key, takesTraffic }) => (takesTraffic ? [key] : []))
+    ])
+    state.proven.set(socket, proven)
+    if (before.size === 0 || now.size > 0 || (state.answer?.length ?? 0) === 0) return
+    // What has changed just now is not known to whoever made a config of it.
+    if (pidBefore !== pid && nowMillis - state.changedMillis < writtenWithinMillis) return
+    // One that is wanted and has come up, or that the operator keeps from it, is all that ep2 can do.
+    const isThere = (key: string) => proven.has(key) || isHeld(servers, state, key)
+    if (state.answer?.some((endpoint) => isThere(endpointKey(endpoint)))) return
+    const isOld = (key: string) =>
+      nowMillis - (state.missing.get(key)?.sinceMillis ?? nowMillis) >= options.proveTimeoutMillis
+    const [taken] = [...before].filter((key) => !standing.has(key) && !isOld(key) && !isHeld(servers, state, key))
+    if (taken === undefined) return
+    say(nowMillis, "emptied", `${options.name} ${socket}`, `${taken}, the last one that serves, is taken away`)
   }
 
   /** What answers have left out for too long, and nothing is wrong since long. Returns whether all of it is gone. */
@@ -265,7 +311,7 @@ export const make = (
   /** What is wanted and answers, and was not taken in for too long. Returns whether all of it was. */
   const lookForServed = ({ nowMillis, options, servers, state }: Look, calmMillis: number | undefined): boolean => {
     const served = new Set(servers.flatMap(({ key, takesTraffic }) => (takesTraffic ? [key] : [])))
-    const holding = new Set(servers.flatMap(({ key, name }) => (state.held.has(name) ? [key] : [])))
+    const holding = new Set(servers.flatMap(({ key, name }) => (mayHold(state, name) ? [key] : [])))
     let isServed = true
     for (const [key, dueSince] of state.due) {
       if (served.has(key) || holding.has(key)) continue
@@ -290,8 +336,7 @@ export const make = (
     const before = state.standing.get(pid)
     const now = standingOf(servers)
     state.standing.set(pid, now)
-    const isOperators = (key: string) => servers.some((one) => one.key === key && state.held.has(one.name))
-    const lost = [...(before ?? [])].filter((key) => !now.has(key) && !isOperators(key))
+    const lost = [...(before ?? [])].filter((key) => !now.has(key) && !isHeld(servers, state, key))
     if (before !== undefined && lost.length > 0) {
       for (const key of lost.filter((one) => !state.missing.has(one))) {
         say(nowMillis, "guard", `${options.name} ${key}`, "is taken away, though the source names it")
@@ -321,7 +366,14 @@ export const make = (
       isQuiet = false
       calmSince ??= nowMillis
     },
-    anew: (nowMillis) => forget(nowMillis, ({ intervalMillis }) => intervalMillis + writtenWithinMillis),
+    anew: (nowMillis) => {
+      for (const { open } of seen.values()) open.clear()
+      // While something is wrong the file may be as old as that.
+      const isCalm = calmSince !== undefined
+      forget(nowMillis, ({ intervalMillis }) =>
+        isCalm ? intervalMillis + writtenWithinMillis : Number.POSITIVE_INFINITY
+      )
+    },
     operator: (backend, server, state, nowMillis) => {
       isQuiet = false
       const held = seen.get(backend)?.held
@@ -331,6 +383,7 @@ export const make = (
       })
       const view = views.find(({ isFree }) => !isFree)
       held?.delete(server)
+      seen.get(backend)?.perhaps.delete(server)
       if (state === "ready" || view === undefined) return
       const elsewhere = new Set(views.flatMap(({ key, pid }) => (key === view.key ? [] : [pid])))
       held?.set(server, { state, key: view.key, atMillis: nowMillis, elsewhere })
@@ -352,6 +405,12 @@ const standingOf = (servers: ReadonlyArray<ServerView>): ReadonlySet<string> =>
       isOwn && isStanding && !isPlaceholder(endpoint) ? [key] : []
     )
   )
+
+/** The operator holds the server that it is on. */
+const isHeld = (servers: ReadonlyArray<ServerView>, state: Seen, key: string): boolean =>
+  servers.some((one) => one.key === key && mayHold(state, one.name))
+
+const mayHold = ({ held, perhaps }: Seen, server: string): boolean => held.has(server) || perhaps.has(server)
 
 /** Answers have left it out so often that it may go. */
 const isConfirmed = ({ confirmations }: BackendRules, { missing }: Seen, key: string): boolean =>

@@ -102,6 +102,8 @@ const actions = {
   start: Schema.Struct({}).annotate({ expected: "{}" }),
   reload: Schema.Struct({}).annotate({ expected: "{}" }),
   silence: Schema.Struct({ process, for: Duration }),
+  cut_reply: Schema.Struct({ process, reply: whole(1, 100_000) }),
+  refuse_connections: Schema.Struct({ process, count: whole(0, 1000) }),
   refuse_reloads: Schema.Struct({ count: whole(0, 1000) }),
   operator: Schema.Struct({
     backend,
@@ -126,6 +128,8 @@ const EventKeys = Schema.Struct({
   start: optional(actions.start),
   reload: optional(actions.reload),
   silence: optional(actions.silence),
+  cut_reply: optional(actions.cut_reply),
+  refuse_connections: optional(actions.refuse_connections),
   refuse_reloads: optional(actions.refuse_reloads),
   operator: optional(actions.operator)
 }).annotate({ expected: "an event: at, and what happens" })
@@ -264,7 +268,8 @@ const scenarioOf = (file: string, given: typeof File.Type, backends: ReadonlyArr
     return fleet({ index, port: backends[index]!.port }, from, to)
   }
   const eventsOf = (event: typeof EventKeys.Type): ReadonlyArray<Event> => {
-    const { answer, die, empty, fail, kill, live, operator, refuse_reloads, reload, silence, slow, start, want } = event
+    const { answer, cut_reply, die, empty, fail, kill, live, operator } = event
+    const { refuse_connections, refuse_reloads, reload, silence, slow, start, want } = event
     return [
       want && Event.Want({ backend: want.backend ?? first, endpoints: endpointsOf(want) }),
       ...(die ? endpointsOf(die).map((one) => Event.Die({ endpoint: one })) : []),
@@ -277,6 +282,8 @@ const scenarioOf = (file: string, given: typeof File.Type, backends: ReadonlyArr
       start && Event.Start(),
       reload && Event.Reload(),
       silence && Event.Silence({ process: silence.process, millis: readDuration(silence.for)! }),
+      cut_reply && Event.CutReply(cut_reply),
+      refuse_connections && Event.RefuseConnections(refuse_connections),
       refuse_reloads && Event.RefuseReloads(refuse_reloads),
       operator && Event.Operator({ ...operator, backend: operator.backend ?? first })
     ].filter((one) => one !== undefined)

@@ -62,6 +62,9 @@ const load = { perSecond: 20, lastsMillis: 200 }
 /** How often the rules look at what is late. At what HAProxy does they look with each change of it. */
 const lookEveryMillis = 5000
 
+/** For so long a fault of a connection counts: by then it has met somebody, and that was made good. */
+const brokenMillis = 15_000
+
 /** After so many steps everybody else gets a turn: a signal, above all. */
 const stepsInARow = 2000
 
@@ -157,6 +160,14 @@ const play = Effect.fnUntraced(function* (options: Options) {
       Silence: ({ millis, process }) => {
         haproxy.silence(process, nowMillis + millis)
         faults.during(`silence ${process}`, nowMillis + millis)
+      },
+      CutReply: ({ process, reply }) => {
+        haproxy.cutReplyAt(process, reply)
+        faults.during(`cut ${process}`, nowMillis + brokenMillis)
+      },
+      RefuseConnections: ({ count, process }) => {
+        haproxy.failNextConnections(process, count)
+        faults.during(`refusals ${process}`, nowMillis + brokenMillis)
       },
       RefuseReloads: ({ count }) => {
         haproxy.failNextReloads(count)
@@ -374,6 +385,8 @@ const describe = Event.$match({
   Start: () => "HAProxy is started from its file",
   Reload: () => "somebody reloads HAProxy from its file",
   Silence: ({ millis, process }) => `HAProxy's process ${process + 1} answers nothing for ${millis / 1000} s`,
+  CutReply: ({ process, reply }) => `reply ${reply} from now on of HAProxy's process ${process + 1} is cut short`,
+  RefuseConnections: ({ count, process }) => `HAProxy's process ${process + 1} refuses ${count} connections`,
   RefuseReloads: ({ count }) => `the next ${count} reloads fail`,
   Operator: ({ backend, server, state }) => `the operator sets ${backend}/${server} to ${state}`
 })

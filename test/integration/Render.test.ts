@@ -54,7 +54,7 @@ describe("ep2 render", () => {
       assert.deepStrictEqual([served.status, served.stdout], [0, file])
       assert.deepStrictEqual([onDisk.status, onDisk.stdout], [0, file])
       assert.match(served.stderr, /^ep2: .*targets\.json: .*\nep2: web has what HAProxy or its file has/)
-      assert.deepStrictEqual([unknown.status, unknown.stdout], [7, ""])
+      assert.deepStrictEqual([unknown.status, unknown.stdout], [6, ""])
       assert.match(unknown.stderr, /\nep2: no source answers, .* see --empty\n$/)
       assert.include(file, endpointKey(a!.endpoint))
     })

@@ -23,8 +23,9 @@ export const read = (): Packages => JSON.parse(readFileSync(file, "utf8"))
 
 /** The packages that the sources import, by name. */
 export const imported = (): ReadonlyArray<string> => {
-  const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter((one) =>
-    one.endsWith(".ts")
+  // What makes the packages is no part of the program.
+  const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter(
+    (one) => one.endsWith(".ts") && !one.startsWith("packaging/")
   )
   const named = files
     .flatMap((one) => [

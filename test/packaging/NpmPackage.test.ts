@@ -96,7 +96,7 @@ describe("the npm package", () => {
     const said = npm(consumer(), "exec", "--", "ep2", "--version")
 
     assert.deepStrictEqual(installed, ["ep2"])
-    assert.strictEqual(said, `ep2 v${about.version}\n`)
+    assert.isTrue(said.startsWith(`ep2 ${about.version} (Node v`), said)
   })
 
   it.each(isAll ? ["a global folder"] : [])("installs nothing else into %s, and runs from there", () => {
@@ -105,7 +105,7 @@ describe("the npm package", () => {
     const said = run(folder, join(folder, "global/bin/ep2"), "--version")
 
     assert.deepStrictEqual(readdirSync(join(folder, "global/lib/node_modules")), ["ep2"])
-    assert.strictEqual(said, `ep2 v${about.version}\n`)
+    assert.isTrue(said.startsWith(`ep2 ${about.version} (Node v`), said)
   })
 
   it.live("keeps a real HAProxy in step where it is installed", () =>

@@ -81,7 +81,7 @@ export const caseOf = (
     seed,
     version: variant.version,
     untilMillis: scenario.durationMillis,
-    quietMillis: 20_000
+    quietMillis: 12_000
   }
 }
 

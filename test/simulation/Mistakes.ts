@@ -17,6 +17,13 @@ export interface Mistake {
 export const mistakes: ReadonlyArray<Mistake> = [
   {
     part: "planner",
+    name: "a server that the operator holds is put back to work",
+    file: "domain/Plan.ts",
+    from: "held.push({ ...goal, admin: server.admin })",
+    to: "actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove: false, isReady: false, ...off }))"
+  },
+  {
+    part: "planner",
     name: "endpoints take the lowest free servers, wherever they are served now",
     file: "domain/Assignment.ts",
     from: "for (const { key, name } of claims(byKey, views)) {",
@@ -28,13 +35,6 @@ export const mistakes: ReadonlyArray<Mistake> = [
     file: "domain/Plan.ts",
     from: 'if (server.admin !== "ready" || server.health === "down" || mayDrain',
     to: "if (server.health !== undefined || mayDrain"
-  },
-  {
-    part: "planner",
-    name: "a server that the operator holds is put back to work",
-    file: "domain/Plan.ts",
-    from: "held.push({ ...goal, admin: server.admin })",
-    to: "actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove: false, isReady: false, ...off }))"
   },
   {
     part: "planner",
@@ -80,10 +80,10 @@ export const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     part: "apply",
-    name: "a plan is carried out on whatever process is there by then",
-    file: "haproxy/Haproxy.ts",
-    from: "if (RuntimeApi.parsePid(info) !== pid) return []",
-    to: "if (pid === -1) return []"
+    name: "what leaves is never told so",
+    file: "haproxy/RuntimeApi.ts",
+    from: 'case "Drain":\n      return { first: [',
+    to: 'case "Drain":\n      return { first: [], second: ['
   },
   {
     part: "apply",
@@ -112,13 +112,6 @@ export const mistakes: ReadonlyArray<Mistake> = [
     file: "haproxy/ServerTable.ts",
     from: "if (old !== undefined && old.before === before && old.after === after) {",
     to: "if (old !== undefined) {"
-  },
-  {
-    part: "socket",
-    name: "a process that was silent once is never asked again",
-    file: "haproxy/Haproxy.ts",
-    from: "const others = [...known].filter(([one]) => one !== socket)",
-    to: "const others = [...known]"
   },
   {
     part: "loop",

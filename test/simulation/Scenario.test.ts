@@ -27,6 +27,8 @@ const leftBroken = ({ events, start }: Scenario.Scenario): ReadonlyArray<string>
     Start: () => broken.delete("HAProxy"),
     Reload: () => {},
     Silence: () => {},
+    CutReply: () => {},
+    RefuseConnections: () => {},
     RefuseReloads: ({ count }) => (count > 0 ? broken.add("reloads") : broken.delete("reloads")),
     Operator: ({ backend, server, state }) =>
       state === "ready" ? broken.delete(`${backend}/${server}`) : broken.add(`${backend}/${server}`)

@@ -31,6 +31,8 @@ describe("ScenarioFile", () => {
       "{ at: 67s, start: {} }",
       "{ at: 68s, reload: {} }",
       "{ at: 69s, silence: { process: 0, for: 5s } }",
+      "{ at: 69s, cut_reply: { process: 0, reply: 3 } }",
+      "{ at: 69s, refuse_connections: { process: 0, count: 2 } }",
       "{ at: 70s, refuse_reloads: { count: 2 } }",
       "{ at: 1h30m, operator: { server: node1, state: maint } }"
     )
@@ -52,6 +54,8 @@ describe("ScenarioFile", () => {
       { atMillis: 67_000, event: Event.Start() },
       { atMillis: 68_000, event: Event.Reload() },
       { atMillis: 69_000, event: Event.Silence({ process: 0, millis: 5000 }) },
+      { atMillis: 69_000, event: Event.CutReply({ process: 0, reply: 3 }) },
+      { atMillis: 69_000, event: Event.RefuseConnections({ process: 0, count: 2 }) },
       { atMillis: 70_000, event: Event.RefuseReloads({ count: 2 }) },
       { atMillis: 120_000, event: Event.Want({ backend: "web", endpoints: [two!, three!] }) },
       { atMillis: 5_400_000, event: Event.Operator({ backend: "web", server: "node1", state: "maint" }) }
@@ -89,7 +93,7 @@ events:
       "own.yml:7: events[2].at: found 5, expected a duration such as 250ms, 90s, 15m or 1h",
       'own.yml:9: events[2].fail.reason: found "Broken", expected Unavailable, Throttled, Unauthorized, TargetMissing or BadResponse',
       'own.yml:10: events[3].die.endpoints[2]: found "web1:80", expected an address and a port such as 10.0.0.3:8080 or [2001:db8::5]:8080',
-      "own.yml:11: events[4].explode: is not known, expected at and one of want, die, live, fail, empty, slow, answer, kill, start, reload, silence, refuse_reloads, operator",
+      "own.yml:11: events[4].explode: is not known, expected at and one of want, die, live, fail, empty, slow, answer, kill, start, reload, silence, cut_reply, refuse_connections, refuse_reloads, operator",
       "own.yml:12: events[5].slow.for: is not known, expected backend, by",
       "own.yml:12: events[5].slow.by: is missing, expected a duration such as 250ms, 90s, 15m or 1h",
       "own.yml:13: events[6].kill.process: found -1, expected a whole number from 0 to 63"
@@ -108,8 +112,8 @@ events:
     )
 
     assert.deepEqual(problems, [
-      "own.yml:4: events[1]: found nothing that happens, expected one of want, die, live, fail, empty, slow, answer, kill, start, reload, silence, refuse_reloads, operator",
-      "own.yml:5: events[2]: found empty and answer, expected one of want, die, live, fail, empty, slow, answer, kill, start, reload, silence, refuse_reloads, operator",
+      "own.yml:4: events[1]: found nothing that happens, expected one of want, die, live, fail, empty, slow, answer, kill, start, reload, silence, cut_reply, refuse_connections, refuse_reloads, operator",
+      "own.yml:5: events[2]: found empty and answer, expected one of want, die, live, fail, empty, slow, answer, kill, start, reload, silence, cut_reply, refuse_connections, refuse_reloads, operator",
       "own.yml:6: events[3].want: found neither, expected fleet or endpoints",
       "own.yml:7: events[4].want: found both, expected fleet or endpoints",
       'own.yml:8: events[5].empty.backend: found "wbe", expected web'

@@ -10,7 +10,7 @@ import * as Simulated from "../../src/cli/Simulated.ts"
 import * as Summary from "../../src/simulation/Summary.ts"
 import * as Timeline from "../../src/simulation/Timeline.ts"
 import * as Cases from "./Cases.ts"
-import * as Seeds from "./Seeds.ts"
+import * as SeedFailure from "./SeedFailure.ts"
 
 const options = { minutes: { type: "string" }, from: { type: "string" }, seed: { type: "string" } } as const
 
@@ -27,7 +27,7 @@ const show = async (seed: number) => {
   const outcome = await Effect.runPromise(Simulated.play(Cases.ofSeed(seed)))
   console.log(JSON.stringify(Cases.variantOf(seed), undefined, 2))
   console.log([...Timeline.lines(outcome.entries), "", ...Summary.lines(outcome.summary)].join("\n"))
-  const failure = await Effect.runPromise(Seeds.tryOne(seed, Simulated.play))
+  const failure = await Effect.runPromise(SeedFailure.tryOne(seed, Simulated.play))
   if (failure !== undefined) console.log(`\n${failure.text}`)
   return failure === undefined
 }
@@ -36,7 +36,7 @@ const soak = async (minutes: number, from: number) => {
   const until = performance.now() + minutes * 60_000
   let [seed, failures] = [from, 0]
   for (; performance.now() < until; seed++) {
-    const failure = await Effect.runPromise(Seeds.tryOne(seed, Simulated.play))
+    const failure = await Effect.runPromise(SeedFailure.tryOne(seed, Simulated.play))
     if (failure === undefined) continue
     failures++
     console.log(`${failure.text}\n`)
