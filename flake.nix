@@ -27,7 +27,7 @@
     {
       packages = eachSystem (
         system: pkgs: {
-          default = pkgs.callPackage ./nix/package.nix { };
+          default = pkgs.callPackage ./src/packaging/nix/package.nix { };
         }
       );
 
@@ -58,13 +58,13 @@
       nixosModules.default =
         { lib, pkgs, ... }:
         {
-          imports = [ ./nix/module.nix ];
+          imports = [ ./src/packaging/nix/module.nix ];
           services.ep2.package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.default;
         };
 
       checks = eachSystem (
         system: pkgs:
-        import ./nix/checks.nix {
+        import ./src/packaging/nix/checks.nix {
           inherit lib pkgs;
           inherit (nixpkgs.lib) nixosSystem;
           package = self.packages.${system}.default;

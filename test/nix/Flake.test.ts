@@ -107,7 +107,7 @@ describe("flake.nix", () => {
 
   it("tries a machine with a script that is Python", () => {
     const [script] = /(?<=testScript = '')[\s\S]*?(?='')/.exec(
-      readFileSync(join(root, "nix/machine-test.nix"), "utf8")
+      readFileSync(join(root, "src/packaging/nix/machine-test.nix"), "utf8")
     )!
 
     const parsed = spawnSync(
@@ -124,7 +124,10 @@ describe("flake.nix", () => {
   })
 
   it("names only files that there are", () => {
-    const files = ["flake.nix", ...readdirSync(join(root, "nix")).map((name) => `nix/${name}`)]
+    const files = [
+      "flake.nix",
+      ...readdirSync(join(root, "src/packaging/nix")).map((name) => `src/packaging/nix/${name}`)
+    ]
     const named = files
       .filter((file) => file.endsWith(".nix"))
       .flatMap((file) =>
@@ -147,6 +150,10 @@ describe("what npm run nix:renew writes", () => {
   })
 
   it("has the keys of ep2.conf as the code has them", () => {
-    assert.strictEqual(readFileSync(join(root, "nix/keys.json"), "utf8"), Keys.text(), "run `npm run nix:renew`")
+    assert.strictEqual(
+      readFileSync(join(root, "src/packaging/nix/keys.json"), "utf8"),
+      Keys.text(),
+      "run `npm run nix:renew`"
+    )
   })
 })

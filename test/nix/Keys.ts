@@ -1,10 +1,10 @@
-/** nix/keys.json: what the NixOS module has to know of the keys of ep2.conf, from the Schemas that read them. */
+/** src/packaging/nix/keys.json: what the NixOS module has to know of the keys of ep2.conf, from the Schemas that read them. */
 import type { Schema } from "effect"
 import * as BackendSection from "../../src/settings/BackendSection.ts"
 import * as Key from "../../src/settings/Key.ts"
 import { sections } from "../../src/settings/Names.ts"
 
-/** What a key takes, by the name that nix/module.nix knows it by. */
+/** What a key takes, by the name that src/packaging/nix/module.nix knows it by. */
 export type Kind =
   | { readonly kind: "boolean" | "seconds" | "list" | "port" | "path" | "pathOrDash" | "secretFile" | "line" }
   | { readonly kind: "whole"; readonly minimum: number; readonly maximum: number }
@@ -72,5 +72,5 @@ const kindOf = (field: Schema.Constraint, expected: string): Kind => {
   if (/^the absolute path of .*, or - /.test(expected)) return { kind: "pathOrDash" }
   if (expected.startsWith("the absolute path of ")) return { kind: "path" }
   if (ast._tag === "String") return { kind: "line" }
-  throw new Error(`nix/module.nix has no type for "${expected}": add one there and here`)
+  throw new Error(`src/packaging/nix/module.nix has no type for "${expected}": add one there and here`)
 }

@@ -25,7 +25,7 @@ import { onPath } from "../servers/provisionApt.ts"
 const root = resolve(import.meta.dirname, "../..")
 
 /** What the flake is made of. Everything else of the checkout is left out, as it is of what Nix builds. */
-const parts = ["flake.nix", "nix", "src", "package.json", "package-lock.json", "LICENSE", "docs/systemd"]
+const parts = ["flake.nix", "src", "package.json", "package-lock.json", "LICENSE", "docs/systemd"]
 
 export interface Nix {
   /** A copy of the flake, which a test may change. */

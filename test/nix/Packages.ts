@@ -1,4 +1,4 @@
-/** nix/packages.json: which packages of npm the flake's package has, and the hash of the folder with them. */
+/** src/packaging/nix/packages.json: which packages of npm the flake's package has, and the hash of the folder with them. */
 import { execFile } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { builtinModules } from "node:module"
@@ -10,7 +10,7 @@ import type { Nix } from "./Nix.ts"
 const root = resolve(import.meta.dirname, "../..")
 
 /** The file. */
-export const file = join(root, "nix/packages.json")
+export const file = join(root, "src/packaging/nix/packages.json")
 
 export interface Packages {
   /** Imported by what stands in src/, by name and in order. Their versions are those of package-lock.json. */
@@ -42,7 +42,11 @@ export const hash = async (nix: Nix, list: string): Promise<string> => {
   const folder = mkdtempSync(join(tmpdir(), "ep2-packages-"))
   try {
     const inputs = [join(root, "package.json"), join(root, "package-lock.json"), list]
-    await promisify(execFile)(process.execPath, [join(root, "nix/installPackages.mts"), ...inputs, join(folder, "out")])
+    await promisify(execFile)(process.execPath, [
+      join(root, "src/packaging/nix/installPackages.mts"),
+      ...inputs,
+      join(folder, "out")
+    ])
     return (await nix.run("hash", "path", "--type", "sha256", "--sri", join(folder, "out"))).trim()
   } finally {
     rmSync(folder, { recursive: true, force: true })

@@ -2,8 +2,8 @@
  * `npm run nix:renew`: writes what the flake reads and is made from something else. After a change to
  * package-lock.json, to what src/ imports or to a key of ep2.conf:
  *
- * - `nix/packages.json`, the packages that src/ imports and the hash of the folder with them;
- * - `nix/keys.json`, the keys of ep2.conf with their types.
+ * - `src/packaging/nix/packages.json`, the packages that src/ imports and the hash of the folder with them;
+ * - `src/packaging/nix/keys.json`, the keys of ep2.conf with their types.
  *
  * It needs the registry of npm, and Nix: `npm run servers -- nix-2.8` brings one.
  */
@@ -16,7 +16,7 @@ import * as Packages from "./Packages.ts"
 const root = resolve(import.meta.dirname, "../..")
 const write = (packages: Packages.Packages) => writeFileSync(Packages.file, `${JSON.stringify(packages, null, 2)}\n`)
 
-writeFileSync(join(root, "nix/keys.json"), Keys.text())
+writeFileSync(join(root, "src/packaging/nix/keys.json"), Keys.text())
 const nix = Nix.make()
 try {
   const before = Packages.read().hash

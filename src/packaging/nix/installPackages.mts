@@ -1,6 +1,6 @@
 /**
  * Puts the npm packages that ep2 imports into a folder:
- * `node nix/installPackages.mts package.json package-lock.json nix/packages.json FOLDER`.
+ * `node src/packaging/nix/installPackages.mts package.json package-lock.json src/packaging/nix/packages.json FOLDER`.
  *
  * `FOLDER/node_modules` then has them in the versions of package-lock.json, with what they depend on and nothing else,
  * and is the same wherever and whenever it is made. The flake runs this in a derivation whose hash is fixed, and

@@ -8,7 +8,7 @@
   runtimeShell,
 }:
 let
-  manifest = lib.importJSON ../package.json;
+  manifest = lib.importJSON ../../../package.json;
   packages = callPackage ./node-modules.nix { };
 in
 stdenvNoCC.mkDerivation {
@@ -22,10 +22,10 @@ stdenvNoCC.mkDerivation {
     runHook preInstall
 
     mkdir -p $out/bin $out/lib/ep2 $out/share/doc/ep2
-    cp -r ${../src} $out/lib/ep2/src
-    cp ${../package.json} $out/lib/ep2/package.json
+    cp -r ${../..} $out/lib/ep2/src
+    cp ${../../../package.json} $out/lib/ep2/package.json
     ln -s ${packages}/node_modules $out/lib/ep2/node_modules
-    cp ${../LICENSE} $out/share/doc/ep2/LICENSE
+    cp ${../../../LICENSE} $out/share/doc/ep2/LICENSE
 
     cat > $out/bin/ep2 <<END
     #!${runtimeShell}

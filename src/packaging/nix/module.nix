@@ -104,7 +104,7 @@ let
             };
           };
       isDirective = line: line != "" && !lib.hasPrefix "#" line;
-      lines = lib.filter isDirective (lib.splitString "\n" (lib.readFile ../docs/systemd/ep2.service));
+      lines = lib.filter isDirective (lib.splitString "\n" (lib.readFile ../../../docs/systemd/ep2.service));
     in
     (lib.foldl' add {
       current = "";

@@ -22,7 +22,7 @@ stdenvNoCC.mkDerivation {
     export HOME=$TMPDIR
     # nixpkgs' Node looks for certificates where the sandbox has none.
     export NODE_EXTRA_CA_CERTS=${cacert}/etc/ssl/certs/ca-bundle.crt
-    node ${./installPackages.mts} ${../package.json} ${../package-lock.json} ${./packages.json} $out
+    node ${./installPackages.mts} ${../../../package.json} ${../../../package-lock.json} ${./packages.json} $out
 
     runHook postInstall
   '';
