@@ -88,6 +88,8 @@ interface Seen {
   >
   /** Servers that the operator held shortly before a config was loaded that may or may not know of it. */
   readonly perhaps: Set<string>
+  /** When the operator last let go of a server. */
+  readonly letGo: Map<string, number>
   /** Since when each endpoint is wanted and answers. */
   readonly due: Map<string, number>
 }
@@ -129,6 +131,7 @@ export const make = (
         proven: new Map(),
         held: new Map(),
         perhaps: new Set(),
+        letGo: new Map(),
         due: new Map()
       }
     ])
@@ -149,7 +152,8 @@ export const make = (
   /** What the operator has done within a time may not be known to whoever wrote the file. */
   const forget = (nowMillis: number, within: (options: BackendRules) => number) => {
     for (const options of backends) {
-      const { held, perhaps } = seen.get(options.name)!
+      const { held, letGo, perhaps } = seen.get(options.name)!
+      for (const [server, atMillis] of letGo) if (nowMillis - atMillis < within(options)) perhaps.add(server)
       for (const [server, { atMillis }] of held) {
         if (nowMillis - atMillis >= within(options)) continue
         held.delete(server)
@@ -384,6 +388,7 @@ export const make = (
       const view = views.find(({ isFree }) => !isFree)
       held?.delete(server)
       seen.get(backend)?.perhaps.delete(server)
+      if (state === "ready") seen.get(backend)?.letGo.set(server, nowMillis)
       if (state === "ready" || view === undefined) return
       const elsewhere = new Set(views.flatMap(({ key, pid }) => (key === view.key ? [] : [pid])))
       held?.set(server, { state, key: view.key, atMillis: nowMillis, elsewhere })
