@@ -1,5 +1,6 @@
 /** The seeds find deliberate mistakes: each of them, made in a process of its own, breaks a rule. */
 import { execFile } from "node:child_process"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { assert, describe, it } from "vitest"
@@ -27,5 +28,12 @@ describe("the seeds", () => {
     assert.isAtLeast(mistakes.length, 12)
     assert.sameMembers([...new Set(mistakes.map(({ part }) => part))], ["planner", "guard", "apply", "socket", "loop"])
     assert.strictEqual(new Set(mistakes.map(({ name }) => name)).size, mistakes.length)
+  })
+
+  it("are tried with mistakes in code that is there", () => {
+    for (const { file, from, name } of mistakes) {
+      const source = readFileSync(join(import.meta.dirname, "../../src", file), "utf8")
+      assert.strictEqual(source.split(from).length, 2, `${name}: ${file} has what is replaced once`)
+    }
   })
 })

@@ -14,14 +14,16 @@ import * as SeedFailure from "./SeedFailure.ts"
 
 const options = { minutes: { type: "string" }, from: { type: "string" }, seed: { type: "string" } } as const
 
-/** A whole number from 1, or an end with what is wrong. */
-const read = (name: keyof typeof options, text: string | undefined, otherwise: number): number => {
-  if (text === undefined) return otherwise
-  const number = Number(text)
-  if (Number.isInteger(number) && number >= 1) return number
-  console.error(`--${name} ${JSON.stringify(text)}: expected a whole number from 1`)
+/** A number as it has to be, or an end with what is wrong. */
+const read = (name: keyof typeof options, text: string, isGood: (number: number) => boolean, expected: string) => {
+  const number = text.trim() === "" ? Number.NaN : Number(text)
+  if (isGood(number)) return number
+  console.error(`--${name} ${JSON.stringify(text)}: expected ${expected}`)
   return process.exit(2)
 }
+const seedOf = (name: "from" | "seed", text: string) =>
+  read(name, text, (number) => Number.isInteger(number) && number >= 1, "a whole number from 1")
+const minutesOf = (text: string) => read("minutes", text, (number) => number > 0, "a number of minutes, such as 30")
 
 const show = async (seed: number) => {
   const outcome = await Effect.runPromise(Simulated.play(Cases.ofSeed(seed)))
@@ -48,6 +50,6 @@ const soak = async (minutes: number, from: number) => {
 const { values } = parseArgs({ options })
 const isGood =
   values.seed === undefined
-    ? await soak(read("minutes", values.minutes, 1), read("from", values.from, 1))
-    : await show(read("seed", values.seed, 1))
+    ? await soak(minutesOf(values.minutes ?? "1"), seedOf("from", values.from ?? "1"))
+    : await show(seedOf("seed", values.seed))
 process.exitCode = isGood ? 0 : 1
