@@ -5,7 +5,7 @@ import * as Simulated from "../../src/cli/Simulated.ts"
 import * as SeedFailure from "./SeedFailure.ts"
 
 /** How many seeds one file plays. */
-export const half = process.env.EP2_TEST_ALL === undefined ? 500 : 2000
+export const half = process.env.EP2_TEST_ALL === undefined ? 500 : 1000
 
 const inOneTest = 50
 
