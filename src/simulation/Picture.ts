@@ -104,10 +104,11 @@ export const svg = (samples: ReadonlyArray<Sample>, options: Options & { readonl
   svg { color: #1f2328; background: #ffffff; font: 13px system-ui, sans-serif; --wanted: #b35900; --served: #0757ba; }
   @media (prefers-color-scheme: dark) { svg { color: #e6edf3; background: #0d1117; --wanted: #f0a53c; --served: #6cb0ff; } }
   text { fill: currentColor; }
+  path { fill: none; }
   .title { font-weight: 600; }
   .grid { stroke: currentColor; stroke-opacity: 0.15; }
   .axis { stroke: currentColor; }
-  .wanted, .served { fill: none; stroke-width: 2; }
+  .wanted, .served { stroke-width: 2; }
   .wanted { stroke: var(--wanted); stroke-dasharray: 5 3; }
   .served { stroke: var(--served); }
 </style>

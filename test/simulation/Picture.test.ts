@@ -68,6 +68,14 @@ describe("Picture", () => {
     )
   })
 
+  it("fills no line: a browser would paint what lies between its two ends black", () => {
+    const svg = Picture.svg(replaced, { title: "", untilMillis: 60_000 })
+
+    const [style = ""] = /<style>[\s\S]*<\/style>/.exec(svg) ?? []
+    assert.match(style, /^ {2}path \{ fill: none; \}$/m)
+    assert.notMatch(svg.replace(style, ""), /fill=|style=/)
+  })
+
   it("stays small for a day of changes, and keeps the lowest of those at one point", () => {
     const samples = Array.from({ length: 86_400 }, (_, second) =>
       sample(second * 1000, 300, second === 40_000 ? 7 : 299)
