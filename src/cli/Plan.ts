@@ -20,7 +20,7 @@ import { Stop } from "./Stop.ts"
 const patience = Duration.seconds(5)
 
 const json = Flag.Boolean("json").pipe(
-  Flag.withDescription("Print all of it as JSON, in the shape that docs/operations.md tells"),
+  Flag.withDescription("Print all of it as JSON, in the shape that docs/commands.md tells"),
   Flag.withDefault(false)
 )
 

@@ -131,7 +131,7 @@ describe("the table of ep2 plan", () => {
 
 describe("the JSON of ep2 plan", () => {
   it("has the shape that the documentation shows, and no key that it does not tell", () => {
-    const page = readFileSync(join(import.meta.dirname, "../../docs/operations.md"), "utf8")
+    const page = readFileSync(join(import.meta.dirname, "../../docs/commands.md"), "utf8")
     const [, json = ""] = /```json\n([\s\S]*?)```/.exec(page) ?? []
 
     const decoded = Schema.decodeUnknownSync(Schema.fromJsonString(Preview))(json, { onExcessProperty: "error" })
