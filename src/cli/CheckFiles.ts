@@ -17,9 +17,17 @@ type Shared = Omit<Settings, "backends">
 export const files = ({ haproxy, log }: Shared): Effect.Effect<ReadonlyArray<Finding>> =>
   Effect.promise(async () => [
     ...(await configFile(haproxy.configFile)),
-    ...(haproxy.startBy === "systemd" ? [] : await writable("pid_file", haproxy.pidFile)),
+    ...(haproxy.startBy === "systemd" ? [] : await pidFile(haproxy)),
     ...(log.file === "-" ? [ok("log_file", "standard output")] : await writable("log_file", log.file))
   ])
+
+/** Written by a HAProxy that ep2 starts. A master of somebody else's has written it already, and reloads by itself. */
+const pidFile = async ({ pidFile, startBy }: Shared["haproxy"]): Promise<ReadonlyArray<Finding>> => {
+  const found = await writable("pid_file", pidFile)
+  const rest = "; ep2 could not start HAProxy, if that stops"
+  const isThere = startBy === "master" && (await refusal(pidFile, constants.R_OK)) === undefined
+  return found.map((one) => (one.level === "problem" && isThere ? warning(one.place, `${one.text}${rest}`) : one))
+}
 
 /** The lock, and whether the operator has paused ep2. */
 export const lock = Effect.fnUntraced(function* (options: Lock.Options) {
