@@ -220,7 +220,7 @@ describe("ConsulFetcher with ACLs", () => {
   it.live("needs no more than the policy in docs/security.md, and each rule of it", () =>
     Effect.gen(function* () {
       const page = readFileSync(new URL("../../docs/security.md", import.meta.url), "utf8")
-      const [, rules = ""] = /```hcl\n([\s\S]*?)```/.exec(page) ?? []
+      const [, rules = ""] = /```hcl.*\n([\s\S]*?)```/.exec(page) ?? []
       const [service = "", node = ""] = rules.split(/^(?=node_prefix)/m)
       const acl = { enabled: true, default_policy: "deny", tokens: { master, agent: master } }
       const consul = yield* ConsulServer.make({ token: master, config: { acl } })
