@@ -14,6 +14,7 @@ import * as TemplateRenderer from "../haproxy/TemplateRenderer.ts"
 import type { Settings } from "../settings/Settings.ts"
 import { type Finding, ok, placed, problem, warning } from "./CheckReport.ts"
 
+/** What is known of the template, and of the config that it makes. */
 export interface Config {
   readonly findings: ReadonlyArray<Finding>
   /** By which a HAProxy that runs this can be told; `undefined` where nothing could be rendered. */

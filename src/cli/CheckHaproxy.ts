@@ -102,6 +102,7 @@ export interface Running {
   readonly pid: number
 }
 
+/** What is known of the sockets, and of the processes that answer on them. */
 export interface Sockets {
   readonly findings: ReadonlyArray<Finding>
   readonly running: ReadonlyArray<Running>

@@ -6,6 +6,7 @@ export type Level = "ok" | "warning" | "problem"
 /** What was looked at, in the order of the report. */
 export const subjects = ["conf", "haproxy", "template", "socket", "source", "files", "lock"] as const
 
+/** One thing that was looked at, and whether it is well. */
 export interface Finding {
   readonly level: Level
   /** A file with its line, a socket, a source: where to look. */
@@ -19,8 +20,11 @@ export interface Entry extends Finding {
   readonly subject: (typeof subjects)[number]
 }
 
+/** Something is as it should be. */
 export const ok = (place: string, text: string): Finding => ({ level: "ok", place, text })
+/** Something that may hurt; `ep2 check` ends with 0 all the same. */
 export const warning = (place: string, text: string): Finding => ({ level: "warning", place, text })
+/** Something that keeps ep2 from its work. */
 export const problem = (place: string, text: string): Finding => ({ level: "problem", place, text })
 
 /** A message of an error of ours, `place: what is wrong`, in its two parts. */

@@ -17,6 +17,7 @@ export class LogError extends Schema.TaggedError<LogError>()("LogError", {
   }
 }
 
+/** Where the log goes, and how much of it: `log_file`, `log_format` and `log_level`. */
 export interface LogOptions {
   /** Absolute path, or `-` for standard output. */
   readonly file: string

@@ -24,6 +24,7 @@ const json = Flag.Boolean("json").pipe(
   Flag.withDefault(false)
 )
 
+/** The command. Ends with 0 where nothing is to do, 5 where something is, and 2, 4, 6 or 7 where it cannot tell. */
 export const command = Command.make("plan", { conf: ConfFlag.conf, json }, (given) =>
   // What would be done is what is printed; what ep2 would log on the way is not.
   plan(given).pipe(

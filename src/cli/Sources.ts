@@ -15,6 +15,7 @@ import { FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import * as FileFetcher from "../orchestrator/FileFetcher.ts"
 import type { BackendSettings } from "../settings/Settings.ts"
 
+/** Gives each settings the `Fetcher` of their backends. */
 export class Sources extends Context.Service<
   Sources,
   {
@@ -24,6 +25,7 @@ export class Sources extends Context.Service<
     ) => Effect.Effect<Fetcher["Service"], never, Scope.Scope>
   }
 >()("ep2/cli/Sources") {
+  /** The real sources. `orchestrator = custom` is the `Fetcher` that is provided here, if any. */
   static readonly layer = Layer.effect(
     Sources,
     Effect.gen(function* () {

@@ -134,6 +134,7 @@ const flags = {
   )
 }
 
+/** The command: `run` with what its flags say. `--once` and `--dry-run` together are refused. */
 export const command = Command.make("start", flags, ({ conf, dryRun, once }) => {
   if (!dryRun || !once) return run(conf, dryRun ? "dry-run" : once ? "once" : "loop")
   const message = "--once and --dry-run together are `ep2 plan`"

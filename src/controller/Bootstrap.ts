@@ -57,6 +57,7 @@ const longestRetry = Duration.seconds(72)
 /** How long a HAProxy that must be left alone for now is left alone, before all is looked at anew. */
 const lookAgainAfter = Duration.seconds(5)
 
+/** What may be done to a HAProxy that does not run. */
 export interface Options {
   /** HAProxy may be started. Without it one that does not run is its owner's to start. */
   readonly mayStart: boolean

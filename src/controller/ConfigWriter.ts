@@ -12,6 +12,7 @@ import { type RenderError, TemplateRenderer } from "../haproxy/TemplateRenderer.
 import * as Progress from "./Progress.ts"
 import * as Report from "./Report.ts"
 
+/** Takes what each backend wants of the config file, and writes and loads it. */
 export class ConfigWriter extends Context.Service<
   ConfigWriter,
   {
@@ -45,6 +46,7 @@ export class ConfigWriter extends Context.Service<
     readonly attend: Effect.Effect<void>
   }
 >()("ep2/controller/ConfigWriter") {
+  /** One per config file. Nothing is written before `run` or `put`. */
   static readonly layer = (options: Options) => Layer.effect(ConfigWriter, make(options))
 }
 
@@ -66,6 +68,7 @@ export interface Load {
   readonly pids: ReadonlyArray<number>
 }
 
+/** For whom the file is written, and when not. */
 export interface Options {
   /** All backends of the template, in the order of `ep2.conf`. */
   readonly backends: ReadonlyArray<string>

@@ -30,6 +30,7 @@ export const isTransient = Match.type<PassError | FetchError>().pipe(
   Match.exhaustive
 )
 
+/** A backend that the loop keeps level. */
 export interface BackendOptions {
   readonly name: string
   /** `sleep_before_next_run`: the longest time between two passes. */

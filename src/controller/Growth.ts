@@ -18,12 +18,14 @@ import type { Failure } from "../haproxy/Haproxy.ts"
 import { TemplateRenderer } from "../haproxy/TemplateRenderer.ts"
 import { ConfigWriter, type Load, type Offer } from "./ConfigWriter.ts"
 
+/** How a pool may grow, and what stands in the way of the better one. */
 export interface Way {
   readonly growth: Plan.Options["growth"]
   /** Why not by adding servers; `undefined` where it is so. */
   readonly obstacle: string | undefined
 }
 
+/** What one backend has learnt of how its pool can grow. */
 export interface Growth {
   /** How the pool may grow in this pass. */
   readonly way: (observed: ObservedState) => Effect.Effect<Way>
@@ -44,6 +46,10 @@ export const isRefusal = ({ action, error }: Failure): boolean =>
   error.command.startsWith("add server ") &&
   !/^(?:Permission denied|Already exists|No such backend)/.test(error.reply)
 
+/**
+ * For one backend; it begins without having been refused anything. Needs the renderer and the writer
+ * of its config file.
+ */
 export const make = Effect.fnUntraced(function* (options: {
   readonly name: string
   readonly nodeSlots: number

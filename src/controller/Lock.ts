@@ -28,6 +28,7 @@ export class LockError extends Schema.TaggedError<LockError>()("LockError", {
   }
 }
 
+/** Which lock: there is one for each config file in each folder. */
 export interface Options {
   /** `lock_dir`. Must exist. */
   readonly dir: string

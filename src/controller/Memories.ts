@@ -18,6 +18,7 @@ export interface Memory {
   origins: Report.Origins
 }
 
+/** The memory of each backend, by its name. */
 export class Memories extends Context.Service<
   Memories,
   {
@@ -25,6 +26,7 @@ export class Memories extends Context.Service<
     readonly of: (backend: string, source: string) => Memory
   }
 >()("ep2/controller/Memories") {
+  /** Begins with nothing remembered. */
   static readonly layer = Layer.sync(Memories, () => {
     const known = new Map<string, Memory & { source: string }>()
     const of = (backend: string, source: string): Memory => {

@@ -33,6 +33,7 @@ export class OverrideError extends Schema.TaggedError<OverrideError>()("Override
 /** What the operator did just now. */
 export type Change = "paused" | "resumed" | "released"
 
+/** What the operator wants now. Never fails: what cannot be read counts as before. */
 export class Overrides extends Context.Service<
   Overrides,
   {

@@ -21,6 +21,7 @@ import { type BackendOptions, isBesideConfig, type Look } from "./Reconciler.ts"
 
 /** The ways in which HAProxy is changed. */
 export const methods = ["start", "reload", "dynamic server", "socket"] as const
+/** By which way a change is made. */
 export const Method = Schema.Literals(methods)
 
 /**

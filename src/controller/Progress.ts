@@ -14,6 +14,7 @@ import { Clock, Context, Duration, Effect, Layer, type Scope } from "effect"
  */
 export type Beat = (rest: Duration.Duration) => Effect.Effect<void>
 
+/** The loops of ep2, and which of them are late. Names need not differ. */
 export interface Progress {
   /** A loop that begins. Nothing is asked of it before its first beat, and it is forgotten when the scope ends. */
   readonly register: (name: string) => Effect.Effect<Beat, never, Scope.Scope>
@@ -64,6 +65,7 @@ export const make: Effect.Effect<Progress> = Effect.sync(() => {
   return { register, overdue, isAlive: Effect.map(overdue, (names) => names.length === 0) }
 })
 
+/** Begins without a loop, and so alive. */
 export const layer = Layer.effect(Progress, make)
 
 const nowMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000_000n))

@@ -41,6 +41,7 @@ export interface BackendOptions {
   readonly plan: Omit<Plan.Options, "nowMillis" | "growth">
 }
 
+/** What one pass has done. */
 export interface Outcome {
   readonly plan: Plan.Plan
   /** Commands were sent, so the next pass should look at once what they led to. */
@@ -62,6 +63,7 @@ export interface Look {
   readonly load: Load | undefined
 }
 
+/** Makes passes. Asking about a backend that it was not made for is a defect. */
 export class Reconciler extends Context.Service<
   Reconciler,
   {
@@ -81,6 +83,7 @@ export class Reconciler extends Context.Service<
     readonly remember: (answer: DesiredState) => Effect.Effect<void>
   }
 >()("ep2/controller/Reconciler") {
+  /** For these backends, which may not change while it lives. */
   static readonly layer = (backends: ReadonlyArray<BackendOptions>) => Layer.effect(Reconciler, make(backends))
 }
 

@@ -31,6 +31,7 @@ export interface SourceState {
   readonly failing: Failing | undefined
 }
 
+/** A source that does not answer, since its last good answer. */
 export interface Failing {
   /** Failed asks since the last answer. */
   readonly tries: number
@@ -38,6 +39,7 @@ export interface Failing {
   readonly error: FetchError
 }
 
+/** Knows of each source whether it answers, and logs each change of that once. */
 export class SourceReport extends Context.Service<
   SourceReport,
   {
@@ -47,6 +49,7 @@ export class SourceReport extends Context.Service<
     readonly state: (backend: string) => Effect.Effect<SourceState>
   }
 >()("ep2/controller/SourceReport") {
+  /** Begins with sources that nothing is known of. */
   static readonly layer = Layer.effect(
     SourceReport,
     Effect.suspend(() => make)

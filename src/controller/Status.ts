@@ -8,6 +8,7 @@
 import { Clock, Context, Effect, Layer, Stream, SubscriptionRef } from "effect"
 import { type DesiredState, endpointKey, type ObservedState } from "../domain/State.ts"
 
+/** Takes what others know of ep2, and puts it into one line. */
 export interface Status {
   /** These backends are followed from now on; what is known of others is forgotten. */
   readonly follow: (backends: ReadonlyArray<string>) => Effect.Effect<void>
@@ -64,6 +65,7 @@ interface Known {
   readonly backends: ReadonlyMap<string, Backend>
 }
 
+/** Begins with no backend, neither standing by nor paused. */
 export const make: Effect.Effect<Status> = Effect.gen(function* () {
   const known = yield* SubscriptionRef.make<Known>({ standBy: undefined, isPaused: false, backends: new Map() })
 
@@ -104,6 +106,7 @@ export const make: Effect.Effect<Status> = Effect.gen(function* () {
   }
 })
 
+/** One for the life of the process. */
 export const layer = Layer.effect(Status, make)
 
 /** How many of the wanted endpoints take traffic in every process that can be observed. */

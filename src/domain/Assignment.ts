@@ -19,6 +19,7 @@ import {
   type Wanted
 } from "./State.ts"
 
+/** Where each wanted endpoint goes. Each is in one of the two lists, once. */
 export interface Assignment {
   readonly placed: ReadonlyArray<Wanted & { readonly server: string }>
   readonly unplaced: ReadonlyArray<Wanted>

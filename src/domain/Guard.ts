@@ -33,6 +33,7 @@ import {
   type Wanted
 } from "./State.ts"
 
+/** How much an answer may take away at once, and what makes it believed. */
 export interface Options {
   /** Take an empty answer at its word, once it is confirmed. */
   readonly allowEmpty: boolean
@@ -65,8 +66,10 @@ interface Missing {
   readonly atMillis: number
 }
 
+/** What is known when ep2 starts: nothing. */
 export const emptyMemory: Memory = { most: [], missing: new Map(), meant: undefined, answer: 0 }
 
+/** One answer, and what it is judged by. */
 export interface Input {
   readonly answer: DesiredState
   /** Counts up from 1 with each answer: one answer is counted once, however often it is judged. */
@@ -95,6 +98,7 @@ export interface Hold {
   readonly limit: "minServers" | "maxRemovalPercent"
 }
 
+/** What is to be planned for, and what the next answer is judged with. */
 export interface Verdict {
   /** The desired state to plan for: the answer, with what is held added. */
   readonly desired: DesiredState

@@ -88,8 +88,10 @@ export interface Memory {
   readonly drains: ReadonlyMap<string, number>
 }
 
+/** What is known when ep2 starts: nothing is on its way. */
 export const emptyMemory: Memory = { arrivals: new Map(), drains: new Map() }
 
+/** How servers come and go. Times are milliseconds. */
 export interface Options {
   /** New servers take traffic only after their health checks passed. */
   readonly prove: boolean
@@ -118,6 +120,7 @@ export interface Held extends Placed {
   readonly admin: "maint" | "drain"
 }
 
+/** What to do now, and what to know the next time. */
 export interface Plan {
   readonly backend: string
   /** In the order to apply, per process: capacity is added before any is taken away. */

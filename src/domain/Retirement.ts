@@ -16,6 +16,7 @@
  */
 import { endpointKey, isPlaceholder, type ProcessState, type Server, slotNumber, type Wanted } from "./State.ts"
 
+/** One process, and what is on its way to it. */
 export interface Input {
   readonly process: ProcessState
   readonly placed: ReadonlyArray<Wanted & { readonly server: string }>

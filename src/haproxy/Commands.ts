@@ -33,6 +33,7 @@ export interface Ended {
   readonly output: string
 }
 
+/** Runs programs. Several may run at once. */
 export class Commands extends Context.Service<
   Commands,
   {
@@ -52,6 +53,7 @@ export class Commands extends Context.Service<
     ) => Effect.Effect<Ended, CommandError>
   }
 >()("ep2/haproxy/Commands") {
+  /** The real programs of this machine. */
   static readonly layer = Layer.succeed(Commands, { run: (...given) => run(...given) })
 }
 

@@ -39,6 +39,7 @@ export interface Circumstances {
   readonly version: Version | undefined
 }
 
+/** One thing that is likely to hurt. */
 export interface Advice {
   /** Line of the text, from 1; absent where it is a line that lacks. */
   readonly line?: number

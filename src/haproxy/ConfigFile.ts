@@ -54,6 +54,7 @@ export interface Checked {
   readonly warnings: ReadonlyArray<string>
 }
 
+/** What came of putting a text in place. */
 export interface Installed extends Checked {
   /** False when the file held that text already; then nothing was checked or touched. */
   readonly isChanged: boolean
@@ -62,6 +63,7 @@ export interface Installed extends Checked {
 /** What is to be written: `Rendered`, or a text of which no template is known. */
 export type Config = Pick<Rendered, "text"> & Partial<Pick<Rendered, "template" | "templateLine">>
 
+/** The one config file of this ep2, and its backups. */
 export class ConfigFile extends Context.Service<
   ConfigFile,
   {
@@ -95,6 +97,7 @@ export class ConfigFile extends Context.Service<
     readonly restore: Effect.Effect<boolean, ReloadError>
   }
 >()("ep2/haproxy/ConfigFile") {
+  /** The file on this machine's disk, checked by this machine's HAProxy. */
   static readonly layer = (options: {
     /** `haproxy_config_file`. Need not exist; its folder must. */
     readonly configFile: string

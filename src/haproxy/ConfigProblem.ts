@@ -10,6 +10,7 @@ import { slotNumber } from "../domain/State.ts"
 import * as ConfigText from "./ConfigText.ts"
 import type { Rendered } from "./TemplateRenderer.ts"
 
+/** One complaint of HAProxy about a config. */
 export interface ConfigProblem {
   /** HAProxy refuses a config with an `alert`, and runs one with a `warning`. */
   readonly level: "alert" | "warning"

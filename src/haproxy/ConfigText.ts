@@ -41,6 +41,7 @@ export const split = (line: string): Words => {
 
 const unescaped = (char: string): string => ({ r: "\r", n: "\n", t: "\t" })[char] ?? char
 
+/** One section of a config: its lines, by their indexes from 0. */
 export interface Section {
   /** `listen`, `backend`, `global`, … */
   readonly kind: string

@@ -29,6 +29,7 @@ export interface Failure {
   readonly error: SocketError | RuntimeApi.CommandRejected
 }
 
+/** All processes of one HAProxy. What one of them does not answer holds the others up no longer than its time-out. */
 export class Haproxy extends Context.Service<
   Haproxy,
   {
@@ -62,6 +63,7 @@ export class Haproxy extends Context.Service<
     readonly afterLoad: (servers: ReadonlyArray<BackendServers>, others: ReadonlySet<number>) => Effect.Effect<Told>
   }
 >()("ep2/haproxy/Haproxy") {
+  /** Over the sockets of `HaproxySocket`. Nothing is asked before the first call. */
   static readonly layer = (options: Options) => Layer.effect(Haproxy, make(options))
 }
 
@@ -74,6 +76,7 @@ export interface Told {
   readonly failures: ReadonlyArray<SocketError | RuntimeApi.CommandRejected>
 }
 
+/** What is the same for every process. */
 export interface Options {
   /** Where free slots point. */
   readonly placeholder: Endpoint

@@ -39,6 +39,7 @@ export interface Session {
   readonly ask: (commands: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, SocketError>
 }
 
+/** The sockets of all processes of one HAProxy. */
 export class HaproxySocket extends Context.Service<
   HaproxySocket,
   {

@@ -25,6 +25,7 @@ export interface Draft {
   readonly templateLine: (index: number) => number | undefined
 }
 
+/** A template that could be read. */
 export interface LiquidTemplate {
   /** Renders with `nodes` for the first backend and `backends.NAME.nodes` for each. */
   readonly render: (backends: ReadonlyArray<string>) => Result.Result<Draft, Flaw>

@@ -15,6 +15,7 @@ export interface Running {
   readonly answering: ReadonlyArray<{ readonly socket: string; readonly pid: number }>
 }
 
+/** One of the three ways to make HAProxy run the config file. */
 export interface LoadCommand {
   /** Brings up a HAProxy, or lets a new one take over from `from`. Succeeds when the command does. */
   readonly load: (from: Running) => Effect.Effect<void, ReloadError>

@@ -28,6 +28,7 @@ export interface Silent {
   readonly detail: string
 }
 
+/** Who answers on the sockets now, and who does not. */
 export interface State {
   /** Some socket answers, or a master of our config file is there. */
   readonly isRunning: boolean
@@ -42,6 +43,7 @@ export interface Loaded {
   readonly leaving: ReadonlyArray<number>
 }
 
+/** Starts and reloads one HAProxy. `ReloadError`: what it was to run, it does not run on every socket. */
 export class Reloader extends Context.Service<
   Reloader,
   {
@@ -97,6 +99,7 @@ interface Timing {
   readonly readyTimeout?: Duration.Duration
 }
 
+/** For `start_by = binary`. */
 export interface BinaryOptions extends Timing {
   /** `haproxy_binary`. */
   readonly binary: string
@@ -104,11 +107,13 @@ export interface BinaryOptions extends Timing {
   readonly pidFile: string
 }
 
+/** For `start_by = master`. */
 export interface MasterOptions extends BinaryOptions {
   /** `haproxy_master_socket`. */
   readonly masterSocket: string
 }
 
+/** For `start_by = systemd`. */
 export interface SystemdOptions extends BinaryOptions {
   /** `service_name`. */
   readonly service: string

@@ -33,6 +33,7 @@ export class RenderError extends Schema.TaggedError<RenderError>()("RenderError"
   }
 }
 
+/** A config file that can be written, and how to find the way back from its lines to the template. */
 export interface Rendered {
   /** Path of the template. */
   readonly template: string
@@ -53,6 +54,7 @@ export interface BackendOptions extends ServerRegion.LineOptions {
   readonly name: string
 }
 
+/** Renders one template for the backends that it was made for. */
 export class TemplateRenderer extends Context.Service<
   TemplateRenderer,
   {
@@ -65,6 +67,7 @@ export class TemplateRenderer extends Context.Service<
     readonly addObstacle: (backend: string) => Effect.Effect<string | undefined>
   }
 >()("ep2/haproxy/TemplateRenderer") {
+  /** Nothing is read before the first `render`. */
   static readonly layer = (options: {
     /** `template_file`. Read at each render, unless `source` is given. */
     readonly templateFile: string

@@ -19,6 +19,7 @@ export interface ConsulAddress extends ConsulTls.TlsFiles {
   readonly scheme: "http" | "https"
 }
 
+/** What the agent said, whatever it was. */
 export interface Answer {
   readonly status: number
   /** Header by its name in lower case. */
@@ -26,6 +27,7 @@ export interface Answer {
   readonly body: string
 }
 
+/** One agent, asked over connections that are kept. */
 export interface ConsulHttp {
   /** `http://127.0.0.1:8500`, for messages. */
   readonly url: string

@@ -9,6 +9,7 @@ import * as HostNames from "./HostNames.ts"
 
 export type { Candidate } from "./Candidate.ts"
 
+/** What a source of one's own has to say. */
 export interface Options {
   /**
    * Says what should take traffic in a backend now: all of it, or it fails. An empty

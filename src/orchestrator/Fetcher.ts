@@ -26,6 +26,7 @@ export class FetchError extends Schema.TaggedError<FetchError>()("FetchError", {
   }
 }
 
+/** What a source answers: what is wanted now, and when it is time to ask again. */
 export class Fetcher extends Context.Service<
   Fetcher,
   {

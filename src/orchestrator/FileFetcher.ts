@@ -24,6 +24,7 @@ export interface FileTarget {
   readonly portOf: number | "service"
 }
 
+/** What a test puts in the place of the system. */
 export interface Options {
   /** How a host name in place of an address is looked up. The system's resolver. */
   readonly lookup?: HostNames.Lookup | undefined

@@ -16,6 +16,7 @@ export class Unresolved extends Schema.TaggedError<Unresolved>()("Unresolved", {
 /** The addresses of a name, best first and never none, or why it has none, worded to follow the name. */
 export type Resolution = Result.Result<ReadonlyArray<string>, string>
 
+/** Looks up names, and remembers what each was. */
 export interface HostNames {
   /**
    * Looks a name up.

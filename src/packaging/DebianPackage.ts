@@ -22,6 +22,7 @@ import { run } from "./run.ts"
 
 const root = resolve(import.meta.dirname, "../..")
 
+/** What is packed, and where the package goes. */
 export interface Options {
   readonly executable: Executable
   /** As npm writes it: `2.1.0-dev`. */

@@ -21,6 +21,7 @@
 import { Result } from "effect"
 import type { Problem } from "./SettingsError.ts"
 
+/** One `key = value` of the file. */
 export interface Entry {
   /** In lower case. */
   readonly key: string
@@ -30,6 +31,7 @@ export interface Entry {
   readonly raw: string
 }
 
+/** One section of the file. Keys are in lower case. */
 export interface Section {
   /** As written in the brackets, blanks included. */
   readonly name: string
@@ -37,6 +39,7 @@ export interface Section {
   readonly entries: ReadonlyMap<string, Entry>
 }
 
+/** The text in its parts. Values are as written. */
 export interface ConfFile {
   /** `[DEFAULT]`: keys that every section has, unless it sets them itself. */
   readonly defaults: ReadonlyMap<string, Entry>

@@ -26,6 +26,7 @@ export interface Texts {
   readonly secrets: ReadonlyArray<Redacted.Redacted<string>>
 }
 
+/** A section, as far as its values were accepted. */
 export interface Decoded<A> extends Given<A> {
   /** The whole section, where nothing was refused. */
   readonly whole: A | undefined

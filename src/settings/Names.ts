@@ -21,6 +21,7 @@ import { Aws, Consul, File } from "./SourceKeys.ts"
 
 /** Every section and, in its fields, every key. One Schema each. */
 export const sections = { haproxy: Haproxy, AWS: Aws, CONSUL: Consul, FILE: File } as const
+/** As it stands in the documentation; in a file its case does not matter. */
 export type SectionName = keyof typeof sections
 
 /** Something that ep2 goes on without. */
@@ -28,6 +29,7 @@ export interface Warning extends Place {
   readonly text: string
 }
 
+/** The sections that are read, and what is wrong with the names of others. */
 export interface Names {
   readonly sections: ReadonlyMap<SectionName, ConfFile.Section>
   readonly problems: ReadonlyArray<Problem>

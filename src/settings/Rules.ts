@@ -35,6 +35,7 @@ export interface Given<A> {
   readonly place: (key: keyof A & string) => Place
 }
 
+/** What does not hold between keys. */
 export interface Verdicts {
   readonly problems: ReadonlyArray<Problem>
   readonly warnings: ReadonlyArray<Warning>

@@ -23,6 +23,7 @@ import * as Rules from "./Rules.ts"
 import { describePlace, type Place, type Problem, SettingsError } from "./SettingsError.ts"
 import * as Source from "./Source.ts"
 
+/** All of a good file. Defaults are filled in, and every rule between keys holds. */
 export interface Settings {
   /** Path of the file, as it was given. */
   readonly file: string

@@ -10,8 +10,10 @@ import * as Rules from "./Rules.ts"
 import type { Problem } from "./SettingsError.ts"
 import { Aws, Consul, File } from "./SourceKeys.ts"
 
+/** Where the servers of one backend come from, by `_tag`. */
 export type SourceSettings = ConsulSource | FileSource | AwsSource | CustomSource
 
+/** `orchestrator = consul`: the keys of `[CONSUL]`. */
 export interface ConsulSource {
   readonly _tag: "Consul"
   readonly service: string
@@ -33,6 +35,7 @@ export interface ConsulSource {
   readonly stale: boolean
 }
 
+/** `orchestrator = file`: the absolute path of a file_sd document. */
 export interface FileSource {
   readonly _tag: "File"
   readonly path: string
@@ -43,6 +46,7 @@ export interface CustomSource {
   readonly _tag: "Custom"
 }
 
+/** `orchestrator = aws`: the keys of `[AWS]`. */
 export interface AwsSource {
   readonly _tag: "Aws"
   readonly groups: readonly [string, ...ReadonlyArray<string>]

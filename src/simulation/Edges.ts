@@ -54,6 +54,7 @@ export interface Listener {
   readonly after: (nowMillis: number) => void
 }
 
+/** A HAProxy in virtual time, and the hands that a scenario has on it. */
 export interface SimulatedHaproxy {
   readonly sockets: Layer.Layer<HaproxySocket>
   readonly reloader: Layer.Layer<Reloader, never, ConfigFile>
@@ -99,6 +100,7 @@ export interface Answer {
   readonly endpoints: ReadonlyArray<Endpoint>
 }
 
+/** A source in virtual time, and the hands that a scenario has on it. */
 export interface SimulatedSource {
   readonly layer: Layer.Layer<Fetcher>
   /** Is called with each answer that is given whole, from now on. */

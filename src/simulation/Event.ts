@@ -12,6 +12,7 @@ export type Failure = "Unavailable" | "Throttled" | "Unauthorized" | "TargetMiss
 /** An event that needs no more words. */
 type Nothing = Readonly<Record<never, never>>
 
+/** One thing that happens, by `_tag`. Times are milliseconds of virtual time. */
 export type Event = Data.TaggedEnum<{
   /** The source names just these for a backend from now on. Those that are new run, unless `Die` says otherwise. */
   readonly Want: { readonly backend: string; readonly endpoints: ReadonlyArray<Endpoint> }

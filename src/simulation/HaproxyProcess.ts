@@ -12,6 +12,7 @@ import * as HaproxyWords from "./HaproxyWords.ts"
 import { type LoadedConfig, readServer } from "./LoadedConfig.ts"
 import { SimulatedServer } from "./SimulatedServer.ts"
 
+/** What a process is when it begins. */
 export interface ProcessOptions {
   readonly version: HaproxyWords.Version
   readonly pid: number
@@ -34,6 +35,7 @@ interface Backend {
   view: ReadonlyArray<ServerView> | undefined
 }
 
+/** A process. It answers a command at once, with the words of its version. */
 export class HaproxyProcess {
   readonly pid: number
   /** `EP2_CONFIG` of the config that it has loaded. */

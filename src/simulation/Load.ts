@@ -8,6 +8,7 @@
  */
 import type { Fleet, ServerView, SimulatedHaproxy } from "./Edges.ts"
 
+/** Requests since the start. Those that failed are counted in `requests` too. */
 export interface Totals {
   readonly requests: number
   /** Went to a server that does not answer. */
@@ -16,12 +17,14 @@ export interface Totals {
   readonly withoutServer: number
 }
 
+/** Clients that ask from the start on, as fast as `Options` say. */
 export interface Load {
   /** The requests since the last call, which met what is there now. Called before anything changes. */
   readonly catchUp: (nowMillis: number) => void
   readonly totals: () => Totals
 }
 
+/** How much is asked, and of whom. */
 export interface Options {
   readonly backends: ReadonlyArray<string>
   /** Requests per second, process and backend. */

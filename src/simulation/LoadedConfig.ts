@@ -18,6 +18,7 @@ export interface LoadedCheck {
   readonly fall: number
 }
 
+/** One `server` line, with what its `default-server` adds. */
 export interface LoadedServer {
   readonly name: string
   /** `undefined` for a host name: nothing in a simulation resolves one. */
@@ -28,6 +29,7 @@ export interface LoadedServer {
   readonly check: LoadedCheck | undefined
 }
 
+/** One `backend` or `listen`. */
 export interface LoadedBackend {
   readonly name: string
   /** Its algorithm takes other weights than 0 and 100%, and servers while HAProxy runs. */
@@ -35,6 +37,7 @@ export interface LoadedBackend {
   readonly servers: ReadonlyArray<LoadedServer>
 }
 
+/** All that a simulated process needs of a config. */
 export interface LoadedConfig {
   /** `EP2_CONFIG`. */
   readonly mark: string | undefined

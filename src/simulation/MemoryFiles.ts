@@ -9,6 +9,7 @@
 import { dirname, resolve } from "node:path"
 import { ByteSize, Clock, Effect, FileSystem, type Layer, Option, PlatformError } from "effect"
 
+/** The files, and the hands that a scenario has on them. Paths are absolute. */
 export interface MemoryFiles {
   readonly layer: Layer.Layer<FileSystem.FileSystem>
   /** The text of a file; `undefined` where there is none. */
@@ -30,6 +31,7 @@ interface Node {
   modifiedAt: number
 }
 
+/** Begins empty but for `/`, with room and the right to write. */
 export const make = (): MemoryFiles => {
   const files = new Map<string, Node>()
   const folders = new Set(["/"])

@@ -13,6 +13,7 @@ export interface Broken {
   readonly detail: string
 }
 
+/** What was seen, from the start to the end. */
 export interface Outcome {
   /** In the order of their times. */
   readonly entries: ReadonlyArray<Timeline.Entry>

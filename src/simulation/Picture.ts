@@ -4,6 +4,7 @@
  */
 import { clock } from "./Timeline.ts"
 
+/** How many endpoints were wanted and served from one moment on. */
 export interface Sample {
   /** From the start of the simulation. */
   readonly atMillis: number

@@ -12,6 +12,7 @@ const minute = 60 * second
 /** The longest backoff and the slowest confirmations fit into it. */
 const longPeaceMillis = 20 * minute
 
+/** For whom a scenario is made, and how it ends. */
 export interface Options extends Given {
   /** How many processes HAProxy has. */
   readonly processes: number

@@ -17,12 +17,14 @@
 import { type Endpoint, endpointKey, isPlaceholder } from "../domain/State.ts"
 import type { Answer, Fleet, ServerView, SimulatedHaproxy, SimulatedSource } from "./Edges.ts"
 
+/** A rule that did not hold, and when: milliseconds from the start. */
 export interface Broken {
   readonly atMillis: number
   readonly rule: "placeholder" | "vouched" | "gone" | "guard" | "emptied" | "operator" | "served" | "running"
   readonly detail: string
 }
 
+/** What the settings of a backend promise. Times are milliseconds. */
 export interface BackendRules {
   readonly name: string
   readonly allowEmpty: boolean
@@ -36,6 +38,7 @@ export interface BackendRules {
   readonly proveTimeoutMillis: number
 }
 
+/** Is told what happens, and looks whether each rule holds. */
 export interface Rules {
   /** The source has given an answer. */
   readonly answered: (backend: string, answer: Answer) => void
@@ -111,6 +114,7 @@ const slackMillis = 20_000
 /** How long after a pass its end state may need to get into the file. */
 const writtenWithinMillis = 3000
 
+/** For these backends, of whose sources nothing is known yet. */
 export const make = (
   edges: { readonly haproxy: SimulatedHaproxy; readonly source: SimulatedSource; readonly fleet: Fleet },
   backends: ReadonlyArray<BackendRules>

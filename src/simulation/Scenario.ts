@@ -9,6 +9,7 @@ import { Effect, Random } from "effect"
 import { type Endpoint, endpointKey } from "../domain/State.ts"
 import { Event, type Timed } from "./Event.ts"
 
+/** What is played. Times are milliseconds from the start. */
 export interface Scenario {
   /** As `--scenario` takes it, or the file that it was read from. */
   readonly name: string
@@ -33,6 +34,7 @@ export interface BackendOptions {
   readonly port?: number | undefined
 }
 
+/** For whom a scenario is made. */
 export interface Given {
   readonly backends: ReadonlyArray<BackendOptions>
   /** Endpoints of each backend at the start; each scenario has a number of its own. */

@@ -15,6 +15,7 @@ import type { Version } from "./HaproxyWords.ts"
 import * as LoadedConfig from "./LoadedConfig.ts"
 import * as SimulatedReloader from "./SimulatedReloader.ts"
 
+/** What HAProxy is simulated, and how long its reloads take. */
 export interface Options {
   /** Socket paths, one per process. Never empty. */
   readonly sockets: ReadonlyArray<string>

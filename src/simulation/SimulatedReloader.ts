@@ -28,6 +28,7 @@ export interface Processes {
   readonly succeeded: () => void
 }
 
+/** `reload_interval`, 5 s without it, and how long a reload takes, 150 ms without it. */
 export interface Timing {
   readonly reloadInterval?: Duration.Duration
   readonly reloadTime?: Duration.Duration

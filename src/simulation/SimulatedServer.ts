@@ -25,6 +25,7 @@ export interface Origin {
   readonly isAdded?: boolean
 }
 
+/** A server. What HAProxy would change by itself, `advance` changes. */
 export class SimulatedServer {
   readonly name: string
   readonly id: number

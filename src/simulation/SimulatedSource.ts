@@ -17,6 +17,7 @@ import { FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
 import type * as Edges from "./Edges.ts"
 import type { Failure } from "./Event.ts"
 
+/** One backend whose endpoints the source names. */
 export interface BackendOptions {
   readonly name: string
   readonly kind: "watch" | "poll"

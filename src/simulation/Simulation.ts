@@ -36,6 +36,7 @@ export interface Edges {
   readonly fetcher: Layer.Layer<Fetcher>
 }
 
+/** What is played, by which program, against what. */
 export interface Options {
   /** Keeps HAProxy level for as long as it runs; what it fails with ends up in the timeline. */
   readonly program: (edges: Edges) => Effect.Effect<unknown, { readonly message: string }>
@@ -54,6 +55,7 @@ export interface Options {
   readonly backends: ReadonlyArray<Backend>
 }
 
+/** A backend, as the rules and the source have to know it. */
 export interface Backend extends Rules.BackendRules, SimulatedSource.BackendOptions {}
 
 /** Requests per second, process and backend, and how long each lasts. */

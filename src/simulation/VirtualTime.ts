@@ -8,6 +8,7 @@
  */
 import { Clock, Context, Duration, Effect, Scheduler } from "effect"
 
+/** A time of its own, in milliseconds from 0. */
 export interface VirtualTime {
   /** The clock and the scheduler, for whatever is to live in this time. */
   readonly services: Context.Context<never>
