@@ -34,7 +34,7 @@ export const all: ReadonlyArray<Generated> = [
 ]
 
 /** A page as it is; empty where it is not there yet. */
-export const read = ({ file }: Generated): string => {
+export const read = ({ file }: Pick<Generated, "file">): string => {
   const path = join(root, file)
   return existsSync(path) ? readFileSync(path, "utf8") : ""
 }
