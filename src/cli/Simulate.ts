@@ -117,7 +117,10 @@ const simulate = Effect.fnUntraced(function* (given: Given, play: (given: Play) 
   const title = `${scenario.name}: ${scenario.description}; seed ${seed}, HAProxy ${given.version}`
   const shown = given.json ? [asJson(outcome, scenario, seed, given)] : asText(outcome, title, untilMillis)
   yield* Console.log(shown.join("\n"))
-  if (Option.isSome(given.plot)) yield* plot(given.plot.value, Picture.svg(outcome.samples, { title, untilMillis }))
+  if (Option.isSome(given.plot)) {
+    const events = outcome.entries.filter(({ kind }) => kind === "event").map(({ atMillis }) => atMillis)
+    yield* plot(given.plot.value, Picture.svg(outcome.samples, { title, untilMillis, events }))
+  }
   const [first] = outcome.broken
   if (first !== undefined) {
     const again = `ep2 simulate --conf ${given.conf} --scenario ${name} --seed ${seed} --version-of-haproxy ${given.version}`

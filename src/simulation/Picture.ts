@@ -8,7 +8,7 @@ import { clock } from "./Timeline.ts"
 export interface Sample {
   /** From the start of the simulation. */
   readonly atMillis: number
-  /** Endpoints that the source names, of all backends. */
+  /** Endpoints that are to be served, of all backends: what the source names, or would if nothing were wrong with it. */
   readonly wanted: number
   /** Endpoints that every process that runs serves. */
   readonly served: number
@@ -84,11 +84,21 @@ const columnsOf = (samples: ReadonlyArray<Sample>, untilMillis: number, count: n
 
 const size = { width: 880, height: 340, left: 56, right: 36, top: 56, bottom: 40 }
 
+/** So many moments at which something happened can be told apart; where there are more, none is shown. */
+const mostEvents = 40
+
+/** So many characters of a title fit as they are; a longer one is set closer. */
+const titleLength = 110
+
 /**
  * A stand-alone SVG of 880 by 340 with axes and a legend, which can be read on
- * light and on dark ground.
+ * light and on dark ground. `events` are the times at which the scenario did
+ * something: an upright line each.
  */
-export const svg = (samples: ReadonlyArray<Sample>, options: Options & { readonly title: string }): string => {
+export const svg = (
+  samples: ReadonlyArray<Sample>,
+  options: Options & { readonly title: string; readonly events?: ReadonlyArray<number> }
+): string => {
   const { bottom, height, left, right, top, width } = size
   const untilMillis = Math.max(1, options.untilMillis)
   const valueStep = stepOf(most(samples), 6, valueSteps(most(samples)))
@@ -99,6 +109,10 @@ export const svg = (samples: ReadonlyArray<Sample>, options: Options & { readonl
   const values = Array.from({ length: highest / valueStep + 1 }, (_, index) => index * valueStep)
   const timeStep = stepOf(untilMillis, 8, timeSteps)
   const times = Array.from({ length: Math.floor(untilMillis / timeStep) + 1 }, (_, index) => index * timeStep)
+  const happened = [...new Set((options.events ?? []).map(x))]
+  const events = happened.length > mostEvents ? [] : happened
+  const closer =
+    options.title.length > titleLength ? ` textLength="${width - left - right}" lengthAdjust="spacingAndGlyphs"` : ""
   const line = (of: (sample: Sample) => number) => pathOf(samples, { of, x, y, untilMillis })
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escaped(options.title)}">
 <style>
@@ -109,18 +123,20 @@ export const svg = (samples: ReadonlyArray<Sample>, options: Options & { readonl
   .title { font-weight: 600; }
   .grid { stroke: currentColor; stroke-opacity: 0.15; }
   .axis { stroke: currentColor; }
-  .wanted, .served { stroke-width: 2; }
-  .wanted { stroke: var(--wanted); stroke-dasharray: 5 3; }
-  .served { stroke: var(--served); }
+  .event { stroke: currentColor; stroke-opacity: 0.5; stroke-dasharray: 2 3; }
+  .served { stroke: var(--served); stroke-width: 4; stroke-opacity: 0.6; }
+  .wanted { stroke: var(--wanted); stroke-width: 2; stroke-dasharray: 5 3; }
 </style>
-<text class="title" x="${left}" y="20">${escaped(options.title)}</text>
-<path class="wanted" d="M${left} 38h28"/><text x="${left + 34}" y="42">wanted by the source</text>
-<path class="served" d="M${left + 190} 38h28"/><text x="${left + 224}" y="42">served by every process</text>
+<text class="title" x="${left}" y="20"${closer}>${escaped(options.title)}</text>
+<path class="wanted" d="M${left} 38h28"/><text x="${left + 34}" y="42">wanted</text>
+<path class="served" d="M${left + 110} 38h28"/><text x="${left + 144}" y="42">served by every process</text>
+${events.length === 0 ? "" : `<path class="event" d="M${left + 330} 30v16"/><text x="${left + 338}" y="42">something happens</text>`}
 ${values.map((value) => `<path class="grid" d="M${left} ${y(value)}H${width - right}"/><text x="${left - 8}" y="${y(value) + 4}" text-anchor="end">${value}</text>`).join("\n")}
 ${times.map((at) => `<path class="axis" d="M${x(at)} ${height - bottom}v5"/><text x="${x(at)}" y="${height - bottom + 20}" text-anchor="middle">${shortClock(at)}</text>`).join("\n")}
+${events.map((at) => `<path class="event" d="M${at} ${top}V${height - bottom}"/>`).join("\n")}
 <path class="axis" d="M${left} ${top}V${height - bottom}H${width - right}"/>
-<path class="wanted" d="${line(({ wanted }) => wanted)}"/>
 <path class="served" d="${line(({ served }) => served)}"/>
+<path class="wanted" d="${line(({ wanted }) => wanted)}"/>
 </svg>
 `
 }

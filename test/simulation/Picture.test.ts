@@ -52,11 +52,11 @@ describe("Picture", () => {
   it("makes an SVG with both lines in steps, axes, a legend and colours for light and dark", () => {
     const svg = Picture.svg(replaced, { title: "web <1 & 2>", untilMillis: 60_000 })
 
-    const [wanted, served] = [...svg.matchAll(/class="(?:wanted|served)" d="(M[^"]*V[^"]*)"/g)].map(([, path]) => path)
+    const [served, wanted] = [...svg.matchAll(/class="(?:wanted|served)" d="(M[^"]*V[^"]*)"/g)].map(([, path]) => path)
     assert.equal(wanted, "M56 178V178H187.5V56H581.5V239H844")
     assert.equal(served, "M56 178V178H318.5V56H712.5V239H844")
     assert.include(svg, "web &lt;1 &amp; 2&gt;")
-    assert.include(svg, "wanted by the source")
+    assert.include(svg, ">served by every process<")
     assert.include(svg, "prefers-color-scheme: dark")
     assert.deepEqual(
       [...svg.matchAll(/text-anchor="middle">([^<]*)</g)].map(([, text]) => text),
@@ -74,6 +74,25 @@ describe("Picture", () => {
     const [style = ""] = /<style>[\s\S]*<\/style>/.exec(svg) ?? []
     assert.match(style, /^ {2}path \{ fill: none; \}$/m)
     assert.notMatch(svg.replace(style, ""), /fill=|style=/)
+  })
+
+  it("shows when something happens, unless that is so often that nobody could tell", () => {
+    const often = Array.from({ length: 50 }, (_, index) => index * 1000)
+    const eventsOf = (events: ReadonlyArray<number>) =>
+      [
+        ...Picture.svg(replaced, { title: "", untilMillis: 60_000, events }).matchAll(/class="event" d="M([\d.]+) 56V/g)
+      ].map(([, x]) => x)
+
+    assert.deepEqual(eventsOf([10_000, 10_000, 40_000]), ["187.5", "581.5"])
+    assert.deepEqual(eventsOf(often), [])
+  })
+
+  it("sets a long title closer, so that it is not cut", () => {
+    const long = Picture.svg(replaced, { title: "x".repeat(130), untilMillis: 60_000 })
+    const short = Picture.svg(replaced, { title: "x", untilMillis: 60_000 })
+
+    assert.include(long, 'textLength="788"')
+    assert.notInclude(short, "textLength")
   })
 
   it("stays small for a day of changes, and keeps the lowest of those at one point", () => {
