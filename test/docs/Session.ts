@@ -146,7 +146,7 @@ export const commandsOf = (text: string): ReadonlyArray<{ readonly command: stri
     .split(/^\$ /m)
     .slice(1)
     .map((part) => {
-      const [, command = "", output = ""] = /^((?:.*\\\n)*.*\n?)(.*)$/s.exec(part) ?? []
+      const [, command = "", output = ""] = /^((?:[^\n]*\\\n)*[^\n]*\n?)(.*)$/s.exec(part) ?? []
       return { command: command.trimEnd(), output }
     })
 

@@ -32,6 +32,18 @@ describe("the commands of", () => {
   )
 })
 
+describe("a console block", () => {
+  it("is its commands, each up to the first line that no backslash ends, and what each says", () => {
+    const text = "$ one \\\n  more\nsaid\n\nmore\n$ two\n$ three\nlast\n"
+
+    assert.deepStrictEqual(Session.commandsOf(text), [
+      { command: "one \\\n  more", output: "said\n\nmore\n" },
+      { command: "two", output: "" },
+      { command: "three", output: "last\n" }
+    ])
+  })
+})
+
 describe("what a page shows", () => {
   const shown = "serves …\n…\nlast (pid 12)\n"
 

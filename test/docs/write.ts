@@ -32,8 +32,11 @@ for (const page of Pages.all()) {
   }
   const { left, ran } = await Session.run(blocks)
   const failed = ran.find(({ block, exitCode }) => exitCode !== Number(block.marks.get("exit") ?? 0))
-  if (failed !== undefined)
-    throw new Error(`${Pages.placeOf(failed.block)} ends with ${failed.exitCode}: ${failed.output}`)
+  if (failed !== undefined) {
+    console.error(`${Pages.placeOf(failed.block)} ends with ${failed.exitCode}: ${failed.output}`)
+    process.exitCode = 1
+    continue
+  }
   write(page, before, Shown.renewed(text, ran))
   for (const name of blocks.flatMap(({ marks }) => marks.get("shows") ?? [])) {
     const file = join(dirname(page), name)
