@@ -11,7 +11,8 @@
  * | ports 8000 to 8999, and a `bind` of `:80` or `:443` | a thousand ports that are free, in the same order |
  * | `user` and `group` in a HAProxy config | left out: whoever runs the tests |
  * | a `[CONSUL]` without `consul_port` | with the port that stands for 8500 |
- * | `systemd-notify`, a terminal, `NO_COLOR` | none of them |
+ * | `sleep N` | up to three times as long, where the machine is busy |
+ * | a terminal, colours | none of them |
  */
 import { createServer } from "node:net"
 

@@ -69,7 +69,7 @@ export const run = async (blocks: ReadonlyArray<Block>): Promise<Session> => {
     for (const offset of [901, 902]) servers.push(await serve(places.base + offset))
     const steps = blocks.filter(takes).flatMap((block, index) => stepsOf(block, index, folder, places))
     const script = join(folder, "page.sh")
-    writeFileSync(script, ["set -eo pipefail", ...steps.map(({ text }) => text), ""].join("\n"))
+    writeFileSync(script, ["set -eo pipefail", sleep, ...steps.map(({ text }) => text), ""].join("\n"))
     await runScript(script, folder, places.base)
     const read = (name: string) => (existsSync(name) ? readFileSync(name, "utf8") : undefined)
     const ran = steps.flatMap(({ block, name, number }) => {
@@ -93,6 +93,15 @@ export const run = async (blocks: ReadonlyArray<Block>): Promise<Session> => {
     rmSync(folder, { recursive: true, force: true })
   }
 }
+
+/** Waits longer where the machine is busier than a reader's: up to three times as long. */
+const sleep = `sleep() {
+  local factor=1
+  if [ -r /proc/loadavg ]; then
+    factor=$(awk -v cores="$(nproc)" '{ f = $1 / cores; print (f < 1 ? 1 : (f > 3 ? 3 : f)) }' /proc/loadavg)
+  fi
+  command sleep "$(awk -v s="$1" -v f="$factor" 'BEGIN { print s * f }')"
+}`
 
 interface Step {
   readonly block: Block
@@ -216,6 +225,7 @@ const runScript = (script: string, folder: string, base: number) =>
       EP2_DOCS_BASE: String(base),
       EP2_DOCS_PROGRAM: World.program,
       EP2_DOCS_CONSUL: join(root, ".servers/consul-1.8/bin/consul"),
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       LANG: "C.UTF-8",
       NO_COLOR: "1"
     }
