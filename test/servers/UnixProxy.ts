@@ -7,6 +7,8 @@ import { Effect } from "effect"
 export interface UnixProxy {
   /** Delays what comes back from now on; 0 at first. What is on its way already comes when it was to come. */
   readonly setDelayMillis: (millis: number) => Effect.Effect<void>
+  /** How many lines have gone in so far: commands, and one `prompt` per connection of ep2's. */
+  readonly lines: () => number
 }
 
 /** Takes the place of a socket that somebody listens on; the real one is moved aside, and back when the scope ends. */
@@ -15,7 +17,7 @@ export const takeOver = (path: string) =>
     Effect.promise(async () => {
       const behind = `${path}.real`
       const open = new Set<Socket>()
-      const state = { delayMillis: 0 }
+      const state = { delayMillis: 0, lines: 0 }
       const server = createServer((front) => {
         const back = createConnection(behind)
         for (const [from, to] of [
@@ -29,6 +31,9 @@ export const takeOver = (path: string) =>
             to.destroy()
           })
         }
+        front.on("data", (chunk) => {
+          for (const byte of chunk) if (byte === lineFeed) state.lines++
+        })
         front.pipe(back)
         back.on("data", (chunk) => void setTimeout(() => front.writable && front.write(chunk), state.delayMillis))
       })
@@ -51,7 +56,10 @@ export const takeOver = (path: string) =>
         setDelayMillis: (millis) =>
           Effect.sync(() => {
             state.delayMillis = millis
-          })
+          }),
+        lines: () => state.lines
       })
     )
   )
+
+const lineFeed = 10
