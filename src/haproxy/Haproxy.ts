@@ -222,6 +222,14 @@ const askServers = Effect.fnUntraced(function* (session: Session, backend: strin
   return yield* new RuntimeApi.CommandRejected({ socket: session.socket, command: command.text, reply })
 })
 
+const askStats = Effect.fnUntraced(function* (session: Session, backend: string) {
+  const command = RuntimeApi.showSessions(backend)
+  const [reply = ""] = yield* session.ask([command.text])
+  const stats = RuntimeApi.readStats(backend, reply)
+  if (stats !== undefined) return stats
+  return yield* new RuntimeApi.CommandRejected({ socket: session.socket, command: command.text, reply })
+})
+
 const identifyOne = Effect.fnUntraced(function* (session: Session) {
   const { showInfo, showMark } = RuntimeApi
   const [first = "", second = ""] = yield* session.ask([showInfo.text, showMark.text])
@@ -242,7 +250,7 @@ const observeOne = (backend: string, before: (socket: string) => Observed | unde
   Effect.fnUntraced(function* (session: Session) {
     const { socket } = session
     const last = before(socket)
-    const { showInfo, showSessions } = RuntimeApi
+    const { showInfo } = RuntimeApi
     const command = RuntimeApi.showServers(backend)
     const [first = "", second = ""] = yield* session.ask([showInfo.text, command.text])
     const info = yield* Effect.fromResult(RuntimeApi.judge(socket, showInfo, first))
@@ -252,7 +260,7 @@ const observeOne = (backend: string, before: (socket: string) => Observed | unde
     }
     // Sessions are asked for only where somebody waits for them: `show stat` costs five times as much as the rest.
     const servers = RuntimeApi.isAnyMoving(table.servers)
-      ? RuntimeApi.withStats(table.servers, RuntimeApi.parseStats(yield* ask(session, showSessions(backend))))
+      ? RuntimeApi.withStats(table.servers, yield* askStats(session, backend))
       : table.servers
     const identity = RuntimeApi.parseIdentity(info)
     const pid = RuntimeApi.parsePid(info) ?? 0

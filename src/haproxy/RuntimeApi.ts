@@ -181,16 +181,7 @@ export const showServers = (backend: string): Command => ({
 /** Asks for what goes on in each server of a backend: 4 stands for servers, -1 for all of them. Good as for `showServers`. */
 export const showSessions = (backend: string): Command => ({
   text: `show stat ${backend} 4 -1`,
-  isGood: (reply) =>
-    reply.startsWith("# pxname,svname,") &&
-    ReplyTable.isWhole(ReplyTable.ofStats(reply), "svname", {
-      pxname: (text) => text === backend,
-      qcur: isCount,
-      scur: isCount,
-      check_rise: isCountOrNone,
-      check_fall: isCountOrNone,
-      check_health: isCountOrNone
-    })
+  isGood: (reply) => readStats(backend, reply) !== undefined
 })
 
 const isCount = (text: string): boolean => /^\d{1,15}$/.test(text)
@@ -242,15 +233,33 @@ export const isAnyMoving = (servers: ReadonlyArray<Server>): boolean =>
   servers.some(({ isMarked, name }) => isMarked && slotNumber(name) !== undefined)
 
 /** Sessions and proof of health per server from `show stat`. */
-export const parseStats = (reply: string): ReadonlyMap<string, Stat> => {
-  const table = ReplyTable.ofStats(reply)
-  const fields = ReplyTable.fieldsOf(table)
-  return new Map(
-    table.rows.map((row) => {
-      const field = fields(row)
-      const full = Number(field("check_rise")) + Number(field("check_fall")) - 1
-      const isProven = field("check_health") === "" ? undefined : Number(field("check_health")) >= full
-      return [field("svname"), { sessions: Number(field("scur")) + Number(field("qcur")), isProven }]
-    })
-  )
+export const parseStats = (reply: string): ReadonlyMap<string, Stat> =>
+  new Map(ReplyTable.ofStats(reply, statColumns).rows.map((row) => [row[1]!, statOf(row)]))
+
+/** The same; `undefined` where it is not a whole reply about the servers of this backend. */
+export const readStats = (backend: string, reply: string): ReadonlyMap<string, Stat> | undefined => {
+  if (!reply.startsWith("# pxname,svname,")) return undefined
+  const { isWhole, rows } = ReplyTable.ofStats(reply, statColumns)
+  if (!isWhole) return undefined
+  const stats = new Map<string, Stat>()
+  for (const row of rows) {
+    const [proxy, name, queued, sessions, ...health] = row as StatRow
+    const isGood = proxy === backend && isCount(queued) && isCount(sessions) && health.every(isCountOrNone)
+    if (!isGood || stats.has(name) || !/^[A-Za-z0-9_.:-]+$/.test(name)) return undefined
+    stats.set(name, statOf(row))
+  }
+  return stats
+}
+
+const statColumns = ["pxname", "svname", "qcur", "scur", "check_rise", "check_fall", "check_health"] as const
+
+type StatRow = [proxy: string, name: string, queued: string, sessions: string, ...health: Array<string>]
+
+const statOf = (row: ReadonlyArray<string>): Stat => {
+  const [, , queued, sessions, rise, fall, health] = row
+  const full = Number(rise) + Number(fall) - 1
+  return {
+    sessions: Number(sessions) + Number(queued),
+    isProven: health === "" ? undefined : Number(health) >= full
+  }
 }
