@@ -99,6 +99,7 @@ const linesOf = (plan: Plan.Plan, observed: ObservedState, names: Names): Readon
   const at = new Map(
     observed.processes.flatMap(({ servers, socket }) => servers.map((one) => [`${socket} ${one.name}`, one.endpoint]))
   )
+  const reasons = new Map(names.leaving.map(({ endpoint, reason }) => [endpointKey(endpoint), reason]))
   const sockets = Map.groupBy(plan.actions, (action) => `${action._tag} ${action.server}`)
   return [...sockets.values()].map((same) => {
     const action = same[0]!
@@ -115,7 +116,7 @@ const linesOf = (plan: Plan.Plan, observed: ObservedState, names: Names): Readon
       Arrive: ({ prove }) => line(`arrives${prove ? ", takes traffic once its checks pass" : ""}${named}`),
       Resume: () => line(`takes traffic (again)${named}`),
       Drain: () => {
-        const reason = names.leaving.find((one) => endpointKey(one.endpoint) === key)?.reason
+        const reason = key === undefined ? undefined : reasons.get(key)
         return line(`drains: ${reason === undefined ? `no longer wanted${named}` : `${origin} ${reason}`}`)
       },
       Stop: ({ shutdown }) =>

@@ -176,9 +176,18 @@ export interface ObservedState {
 
 /** The number of one of ep2's own servers (`node7` → 7); `undefined` for a server that is not ep2's. */
 export const slotNumber = (name: string): number | undefined => {
-  const digits = /^node([1-9]\d{0,5})$/.exec(name)?.[1]
-  return digits === undefined ? undefined : Number(digits)
+  // Asked of every server several times in a pass: by hand it costs a third of what a regular expression does.
+  if (!name.startsWith("node") || name.length < 5 || name.length > 10 || name.charCodeAt(4) === zero) return undefined
+  let number = 0
+  for (let at = 4; at < name.length; at++) {
+    const digit = name.charCodeAt(at) - zero
+    if (digit < 0 || digit > 9) return undefined
+    number = number * 10 + digit
+  }
+  return number
 }
+
+const zero = 48
 
 /** The largest number of ep2's servers among these; 0 where none is ep2's. */
 export const largestSlot = (servers: ReadonlyArray<{ readonly name: string }>): number =>
