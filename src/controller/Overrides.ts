@@ -59,6 +59,11 @@ export class Overrides extends Context.Service<
 /** How often the files are looked at. */
 const lookEvery = Duration.seconds(1)
 
+/** A folder in which nothing has changed has to be believed for so many looks only: file systems keep time in their own ways. */
+const believedLooks = 10
+/** Two changes of a folder may leave one and the same time, if they are close together. */
+const restMillis = 2000
+
 /** For as long after it was seen a release counts: time for each backend to make its next pass. */
 const releaseCounts = Duration.seconds(30)
 /** A release that was written longer ago speaks of what was held then. */
@@ -112,7 +117,12 @@ const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isO
     return found
   })
 
+  /** The folder when neither file was in it, and for how many more looks that is believed while it looks the same. */
+  let empty: { readonly folder: string; looks: number } | undefined
+
   const look = Effect.gen(function* () {
+    const folder = yield* folderNow(dirname(files.paused))
+    if (empty !== undefined && empty.looks-- > 0 && empty.folder === folder) return
     const looks = [
       [files.paused, yield* lookForPause],
       [files.release, yield* lookForRelease]
@@ -121,6 +131,8 @@ const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isO
       new Map(looks.flatMap(([path, found]) => (found._tag === "Unknown" ? [[path, `${path}: ${found.why}`]] : []))),
       (path) => `${path} can be used again`
     )
+    const isEmpty = looks.every(([, found]) => found._tag === "Absent")
+    empty = isEmpty && folder !== undefined ? { folder, looks: believedLooks } : undefined
   })
 
   yield* look
@@ -223,6 +235,17 @@ const read = (path: string): Effect.Effect<Found> =>
         return { _tag: "Absent" }
       return { _tag: "Unknown", why: `cannot be read (${code}); what was known before holds` }
     }
+  })
+
+/**
+ * What tells that files came into a folder, or went: one look at it costs a tenth of what two looks for files cost that
+ * are not there. `undefined` where that cannot be relied on: it cannot be looked at, or has changed a moment ago.
+ */
+const folderNow = (path: string): Effect.Effect<string | undefined> =>
+  Effect.promise(async () => {
+    const found = await stat(path).catch(() => undefined)
+    if (found === undefined || Math.abs(Date.now() - found.mtimeMs) < restMillis) return undefined
+    return [found.dev, found.ino, found.mtimeMs, found.ctimeMs].join(" ")
   })
 
 /** Whole or not at all, since it is looked for all the time, and for ep2 to read, whoever it runs as. */

@@ -8,7 +8,7 @@
  */
 import { createHash } from "node:crypto"
 import { constants } from "node:fs"
-import { open } from "node:fs/promises"
+import { open, stat } from "node:fs/promises"
 import { Duration, Effect, Layer, Option, Result } from "effect"
 import { vet } from "./Candidate.ts"
 import { FetchError, Fetcher, oneLine } from "./Fetcher.ts"
@@ -104,9 +104,12 @@ const makeDocument = (backend: string, { path, portOf }: FileTarget, hostNames: 
           // Watched first and read second, so that nothing falls between the two. Watched anew each time, since the
           // folder may have been replaced or a link may lead elsewhere.
           const { sign } = yield* FileWatch.make(path, lookEvery)
+          const before = yield* standing(path)
           const { mark } = yield* read(path)
           if (!Option.contains(seen, mark)) return true
-          yield* sign
+          // Where the path leads to the very same file, and nothing has touched it, all of that would find the same.
+          let isSame = true
+          while (isSame && !(yield* sign)) isSame = before !== undefined && (yield* standing(path)) === before
           return false
         })
       )
@@ -125,6 +128,19 @@ interface Found {
   readonly inode: bigint | undefined
   readonly content: Effect.Effect<string, FetchError>
 }
+
+/** Two changes of a file may leave one and the same time, if they are close together. */
+const restMillis = 2000n
+
+/** What a change of a file would change. `undefined` where that cannot be relied on: it is not there, or was changed a moment ago. */
+const standing = (path: string): Effect.Effect<string | undefined> =>
+  Effect.promise(async () => {
+    const found = await stat(path, { bigint: true }).catch(() => undefined)
+    if (found === undefined) return undefined
+    const sinceMillis = BigInt(Date.now()) - found.ctimeMs
+    if (sinceMillis < restMillis) return undefined
+    return [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(" ")
+  })
 
 const maxBytes = 64 * 1024 * 1024
 

@@ -5,11 +5,11 @@
 import { type FSWatcher, watch } from "node:fs"
 import { readlink, realpath } from "node:fs/promises"
 import { basename, dirname, isAbsolute } from "node:path"
-import { type Duration, Effect, Latch } from "effect"
+import { type Duration, Effect, Latch, Option } from "effect"
 
 /**
  * Watches the folders that a file depends on until the scope ends. `sign` waits
- * for a first sign, or for `atMost`: file systems without
+ * for a first sign, and says that there was one, or for `atMost`: file systems without
  * notices (NFS, a folder that is not there yet, no watches left in the kernel)
  * are looked at each `atMost`.
  *
@@ -25,7 +25,7 @@ export const make = Effect.fnUntraced(function* (path: string, atMost: Duration.
       (watcher) => Effect.sync(() => watcher?.close())
     )
   }
-  return { sign: Effect.asVoid(Effect.timeoutOption(latch.await, atMost)) }
+  return { sign: Effect.map(Effect.timeoutOption(latch.await, atMost), Option.isSome) }
 })
 
 const open = (folder: string, names: ReadonlySet<string>, onSign: () => void): FSWatcher | undefined => {

@@ -96,6 +96,7 @@ const measure = Effect.fnUntraced(function* (given: Case, program: string, effor
       log_level: "info",
       // As ep2 has them by itself.
       sleep_before_next_run: "5",
+      sleep_before_next_lock_attempt: "5",
       node_slots: "50",
       backend_port: given.kind === "aws" ? String(port) : "service",
       check_interval: "5s"

@@ -33,6 +33,22 @@ const make = Effect.gen(function* () {
 const look = Effect.andThen(TestClock.adjust("1 second"), TestClock.withLive(Effect.sleep("60 millis")))
 
 describe("a pause", () => {
+  it.effect("is seen by the next look also where nothing has happened in the folder for long", () =>
+    Effect.gen(function* () {
+      const { lock, start } = yield* make
+      const longAgo = new Date(Date.now() - 60_000)
+      utimesSync(lock.dir, longAgo, longAgo)
+      const overrides = yield* start
+      yield* Effect.repeat(look, { times: 3 })
+      const before = yield* overrides.isPaused
+
+      yield* Overrides.pause({ ...lock, who: "somebody" })
+      yield* look
+
+      assert.deepStrictEqual([before, yield* overrides.isPaused], [false, true])
+    })
+  )
+
   it.effect("is known at once, holds until it is ended, and is found by the next ep2", () =>
     Effect.gen(function* () {
       const { lines, lock, start } = yield* make

@@ -187,6 +187,20 @@ describe("FileFetcher.awaitChange", () => {
     })
   )
 
+  it.live("returns when a file that was left alone for seconds is written in place", () =>
+    Effect.gen(function* () {
+      const { awaitChange, fetch, path } = yield* start(document("10.0.0.1:80"))
+      yield* fetch
+      const waiting = yield* Effect.forkChild(awaitChange, { startImmediately: true })
+      yield* Effect.sleep("3400 millis")
+
+      yield* write(path, document("10.0.0.2:80"))
+      yield* Fiber.join(waiting).pipe(Effect.timeout("1500 millis"))
+
+      assert.deepEqual(yield* fetch, ["10.0.0.2:80"])
+    })
+  )
+
   it.live("returns when the inner of two links is swapped, as an update of a Kubernetes ConfigMap does", () =>
     Effect.gen(function* () {
       const { awaitChange, fetch, folder, path } = yield* start(undefined)
