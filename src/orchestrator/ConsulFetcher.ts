@@ -110,9 +110,18 @@ const makeWatch = Effect.fnUntraced(function* (given: {
   /** Where the next query waits from; 0 does not wait. */
   let index = 0
   let query: Query | undefined
+  /** The answer that was a change, until it is fetched: to ask for it again would cost as much as all that follows. */
+  let change: { readonly health: ConsulHealth.Health; readonly atMillis: number } | undefined
+
+  const ask = Effect.gen(function* () {
+    const known = change
+    change = undefined
+    const isFresh = known !== undefined && (yield* Clock.currentTimeMillis) - known.atMillis <= freshMillis
+    return isFresh ? known.health : yield* ConsulHealth.ask(http, target, { timeout })
+  })
 
   const fetch = Effect.gen(function* () {
-    const { index: current, named } = yield* ConsulHealth.ask(http, target, { timeout })
+    const { index: current, named } = yield* ask
     const desired = yield* vet(named, { backend, target: name, hostNames })
     seen = fingerprint(named)
     index = current ?? 1
@@ -156,7 +165,11 @@ const makeWatch = Effect.fnUntraced(function* (given: {
       )
       query = undefined
       index = nextIndex(current.from, answer.index)
-      if (fingerprint(answer.named) !== seen) return
+      if (fingerprint(answer.named) !== seen) {
+        // After an index that went back, what was answered may be older than what was asked for.
+        change = index === 0 ? undefined : { health: answer, atMillis: yield* Clock.currentTimeMillis }
+        return
+      }
       const blocked = (yield* Clock.currentTimeMillis) - before
       pause = blocked >= maxPauseMillis ? 0 : Math.min(Math.max(pause * 2, minPauseMillis), maxPauseMillis)
       yield* Effect.sleep(Duration.millis(pause))
@@ -166,6 +179,8 @@ const makeWatch = Effect.fnUntraced(function* (given: {
   return { fetch, awaitChange } satisfies Watch
 })
 
+/** An answer that was a change counts for so long: whoever waited for it fetches at once. */
+const freshMillis = 100
 const minPauseMillis = 20
 const maxPauseMillis = 1000
 

@@ -1,6 +1,7 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { ConsulServer } from "../servers/ConsulServer.ts"
+import * as FaultProxy from "../servers/FaultProxy.ts"
 import { noticed, start } from "./ConsulService.ts"
 
 layer(ConsulServer.layer(), { excludeTestServices: true })("ConsulFetcher.awaitChange", (it) => {
@@ -30,6 +31,38 @@ layer(ConsulServer.layer(), { excludeTestServices: true })("ConsulFetcher.awaitC
       yield* until("10.0.0.1:80", "10.0.0.2:80")
       yield* noticed(awaitChange, consul.deregister("ch-1"))
       assert.deepEqual(yield* fetch, ["10.0.0.2:80"])
+    })
+  )
+
+  it.effect("has the answer that was the change for the next fetch, and for no other one", () =>
+    Effect.gen(function* () {
+      const consul = yield* ConsulServer
+      const proxy = yield* FaultProxy.make(consul)
+      const { awaitChange, fetch } = yield* start(proxy, "taken")
+      yield* fetch
+      const before = proxy.requests().length
+
+      yield* noticed(awaitChange, consul.register({ id: "t-1", name: "taken", address: "10.0.0.1", port: 80 }))
+      const first = yield* fetch
+      const asked = proxy.requests().length - before
+      yield* fetch
+
+      assert.deepEqual(first, ["10.0.0.1:80"])
+      assert.deepEqual([asked, proxy.requests().length - before], [1, 2])
+    })
+  )
+
+  it.effect("asks anew where the answer that was the change is no longer the newest thing that is known", () =>
+    Effect.gen(function* () {
+      const consul = yield* ConsulServer
+      const { awaitChange, fetch } = yield* start(consul, "older")
+      yield* fetch
+
+      yield* noticed(awaitChange, consul.register({ id: "o-1", name: "older", address: "10.0.0.1", port: 80 }))
+      yield* consul.register({ id: "o-2", name: "older", address: "10.0.0.2", port: 80 })
+      yield* Effect.sleep("200 millis")
+
+      assert.deepEqual(yield* fetch, ["10.0.0.1:80", "10.0.0.2:80"])
     })
   )
 
