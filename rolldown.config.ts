@@ -7,6 +7,9 @@ import { defineConfig, type Plugin } from "rolldown"
 const prefix = "\0builtin:"
 const isName = /^[A-Za-z_$][\w$]*$/
 
+/** What Node loads a client of its own for when it is only read, as whoever imports all of node:http does. Nobody uses it. */
+const onFirstUse = new Set(["node:http.WebSocket", "node:http.CloseEvent", "node:http.MessageEvent"])
+
 /**
  * Reads Node's own modules with `process.getBuiltinModule`, in the order of the code.
  *
@@ -29,7 +32,7 @@ const builtinsInOrder = (): Plugin => ({
     if (!id.startsWith(prefix)) return null
     const name = id.slice(prefix.length)
     const names = Object.keys(createRequire(import.meta.url)(name)).filter(
-      (one) => isName.test(one) && one !== "default"
+      (one) => isName.test(one) && one !== "default" && !onFirstUse.has(`${name}.${one}`)
     )
     const module = `process.getBuiltinModule(${JSON.stringify(name)})`
     // Each name is read by itself, so that those that nobody imports leave the bundle.
