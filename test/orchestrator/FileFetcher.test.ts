@@ -137,9 +137,9 @@ describe("FileFetcher.fetch", () => {
 
       yield* write(path, "- targets:\n")
       const writer = yield* Effect.forkChild(
-        Effect.sleep("20 millis").pipe(
+        Effect.sleep("5 millis").pipe(
           Effect.andThen(write(path, "- targets:\n  - 10.0.0.1:80\n")),
-          Effect.andThen(Effect.sleep("20 millis")),
+          Effect.andThen(Effect.sleep("5 millis")),
           Effect.andThen(write(path, "- targets:\n  - 10.0.0.1:80\n  - 10.0.0.2:80\n"))
         )
       )
