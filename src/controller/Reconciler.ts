@@ -96,15 +96,17 @@ interface State {
   readonly standing: Report.Standing
   readonly notices: Report.Standing
   readonly intentions: Report.Standing
-  /** What the last pass saw, if it found everything as it should be. */
-  rest: Rest | undefined
+  /** What the last pass saw and made of it, if it was let do that. */
+  last: Last | undefined
 }
 
-/** An answer, a HAProxy that is level with it, and the plan that has nothing to do. */
-interface Rest {
+/** What one pass saw, and its plan. */
+interface Last {
   readonly answer: DesiredState
   readonly observed: ObservedState
   readonly plan: Plan.Plan
+  /** The same was seen before, and there was nothing to do: while it is seen again, nothing has to be decided anew. */
+  readonly isAtRest: boolean
 }
 
 const isSameProcesses = (one: ObservedState, other: ObservedState): boolean =>
@@ -130,7 +132,7 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
     const growth = yield* Growth.make(options)
     const memory = memories.of(options.name, options.source)
     const turn = yield* Semaphore.make(1)
-    states.set(options.name, { options, growth, turn, standing, notices, intentions, memory, rest: undefined })
+    states.set(options.name, { options, growth, turn, standing, notices, intentions, memory, last: undefined })
   }
 
   const stateOf = (backend: string) => {
@@ -171,12 +173,13 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
       if (observed.processes.length > 0 && !isPaused) yield* offerAsIs(state, observed)
       return nothing
     }
-    const { rest } = state
-    if (rest?.answer === answer && isSameProcesses(rest.observed, observed) && !isPaused && !isReleased) {
+    const { last } = state
+    const isAsBefore = last?.answer === answer && isSameProcesses(last.observed, observed)
+    if (last?.isAtRest === true && isAsBefore && !isPaused && !isReleased) {
       memory.guard = Guard.unchanged(memory.guard, { nowMillis: yield* Clock.currentTimeMillis, number: memory.number })
-      return { plan: rest.plan, hasActed: false, errors: [] }
+      return { plan: last.plan, hasActed: false, errors: [] }
     }
-    state.rest = undefined
+    state.last = undefined
     const { desired, held, nowMillis, plan, way } = yield* decide(state, answer, observed, isReleased)
     yield* Status.pass(desired, observed)
     yield* standing.say(
@@ -203,9 +206,10 @@ const make = Effect.fnUntraced(function* (backends: ReadonlyArray<BackendOptions
         : yield* byRuntime(state, plan, observed, names)
     const errors = failures.filter((failure) => !Growth.isRefusal(failure)).map(({ error }) => error)
     const isLevel = Plan.isSettled(plan) && plan.unplaced.length === 0 && !plan.isIncomplete
-    if (isLevel && failures.length === 0 && held === undefined && memory.guard.missing.size === 0) {
-      state.rest = { answer, observed, plan }
-    }
+    const isHeld = held !== undefined || memory.guard.missing.size > 0
+    // What this pass has learnt (who came up, above all) counts from the next one on: only that one can be the last.
+    const isAtRest = isAsBefore && isLevel && failures.length === 0 && !isHeld
+    state.last = { answer, observed, plan, isAtRest }
     return { plan, hasActed: options.updateBy === "runtime" && plan.actions.length > 0, errors }
   })
 

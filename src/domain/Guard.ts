@@ -143,7 +143,7 @@ export const judge = (input: Input, before: Memory, options: Options): Verdict =
   return isMuch || limit === "minServers" ? verdict("removal", unnamed, options.confirmations) : conclude([], undefined)
 }
 
-/** What is remembered after nothing has changed since the last judgement, which found nothing missing. */
+/** What is remembered after nothing has changed since the last judgement, nor before it, and nothing is missing. */
 export const unchanged = (before: Memory, { nowMillis, number }: Pick<Input, "nowMillis" | "number">): Memory => {
   const now = before.most.at(-1)
   const most = now === undefined ? before.most : before.most.with(-1, { ...now, atMillis: nowMillis })
