@@ -10,6 +10,7 @@
  * | gone | an endpoint that answers have left out for longer than all that may keep it still takes traffic |
  * | guard | at once, or within the window, more than its part of a backend is taken away that answers did not leave out often enough |
  * | emptied | the last server of a backend in a process is taken away: by an empty answer, or while others are still on their way and it might have stayed |
+ * | reload | a config that ep2 has loaded takes the traffic of an endpoint that is wanted, answers and had it |
  * | operator | a server that the operator holds takes traffic, while its endpoint is wanted |
  * | running | ep2 ends |
  * | served | an endpoint that is wanted and answers, and nothing is wrong since long, does not take traffic |
@@ -20,7 +21,7 @@ import type { Answer, Fleet, ServerView, SimulatedHaproxy, SimulatedSource } fro
 /** A rule that did not hold, and when: milliseconds from the start. */
 export interface Broken {
   readonly atMillis: number
-  readonly rule: "placeholder" | "vouched" | "gone" | "guard" | "emptied" | "operator" | "served" | "running"
+  readonly rule: "placeholder" | "vouched" | "gone" | "guard" | "emptied" | "reload" | "operator" | "served" | "running"
   readonly detail: string
 }
 
@@ -51,8 +52,8 @@ export interface Rules {
   readonly calm: (nowMillis: number) => void
   /** The operator has set a server's state. */
   readonly operator: (backend: string, server: string, state: "ready" | "drain" | "maint", nowMillis: number) => void
-  /** HAProxy ends, or begins anew from its file: what the operator did just now may not stand there yet. */
-  readonly anew: (nowMillis: number) => void
+  /** HAProxy ends, or begins anew from its file: what the operator did just now may not stand there yet, and where ep2 could not write it may be of any age. */
+  readonly anew: (nowMillis: number, isFileOld: boolean) => void
   /** Nobody waits to be served or to be gone, as far as the last look at what is late knows. */
   readonly isQuiet: () => boolean
   /** ep2 has ended, though nobody stopped it. */
@@ -75,8 +76,8 @@ interface Seen {
   most: Array<{ readonly atMillis: number; readonly count: number }>
   /** Endpoints at full weight and ready at the last look, by process. */
   readonly standing: Map<number, ReadonlySet<string>>
-  /** Endpoints that take traffic and answer, at the last look, by socket. */
-  readonly open: Map<string, { readonly keys: ReadonlySet<string>; readonly pid: number }>
+  /** Endpoints that take traffic and answer, and since when, at the last look, by socket. */
+  readonly open: Map<string, { readonly keys: ReadonlyMap<string, number>; readonly pid: number }>
   /** Endpoints that have taken traffic since they stand there, by socket: they are not on their way any more. */
   readonly proven: Map<string, ReadonlySet<string>>
   /** What the operator holds, by server, and on which endpoint; a process whose server was elsewhere then has no such hold. */
@@ -272,12 +273,17 @@ export const make = (
   }
 
   /** Whether the last one that serves was taken away, though it could have stayed until another one is up. */
-  const lastOne = ({ nowMillis, options, pid, servers, socket, state }: Look) => {
-    const { keys: before, pid: pidBefore } = state.open.get(socket) ?? { keys: new Set<string>(), pid }
-    const now = new Set(
-      servers.flatMap(({ endpoint, key, takesTraffic }) => (takesTraffic && fleet.isAlive(endpoint) ? [key] : []))
+  const lastOne = (one: Look) => {
+    const { nowMillis, options, pid, servers, socket, state } = one
+    const { keys: before, pid: pidBefore } = state.open.get(socket) ?? { keys: new Map<string, number>(), pid }
+    const now = new Map(
+      servers.flatMap(
+        ({ key, takesTraffic }): ReadonlyArray<readonly [string, number]> =>
+          takesTraffic && fleet.isAliveKey(key) ? [[key, before.get(key) ?? nowMillis]] : []
+      )
     )
     state.open.set(socket, { keys: now, pid })
+    if (pidBefore !== pid) loaded(one, before, now)
     const standing = standingOf(servers)
     const proven = new Set([
       ...[...(state.proven.get(socket) ?? [])].filter((key) => standing.has(key)),
@@ -292,9 +298,27 @@ export const make = (
     if (state.answer?.some((endpoint) => isThere(endpointKey(endpoint)))) return
     const isOld = (key: string) =>
       nowMillis - (state.missing.get(key)?.sinceMillis ?? nowMillis) >= options.proveTimeoutMillis
-    const [taken] = [...before].filter((key) => !standing.has(key) && !isOld(key) && !isHeld(servers, state, key))
+    const [taken] = [...before.keys()].filter(
+      (key) => !standing.has(key) && !isOld(key) && !isHeld(servers, state, key)
+    )
     if (taken === undefined) return
     say(nowMillis, "emptied", `${options.name} ${socket}`, `${taken}, the last one that serves, is taken away`)
+  }
+
+  /** Whether a config that ep2 has loaded takes the traffic of what served, though it is still wanted. */
+  const loaded = (one: Look, before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>) => {
+    const { nowMillis, options, servers, state } = one
+    for (const [key, since] of before) {
+      // What has changed just now is not known to whoever made the config.
+      if (now.has(key) || !fleet.isAliveKey(key) || nowMillis - since < writtenWithinMillis) continue
+      if (state.missing.has(key) || isHeld(servers, state, key)) continue
+      say(
+        nowMillis,
+        "reload",
+        `${options.name} ${key}`,
+        "is wanted and served, and not any more with the config that is loaded"
+      )
+    }
   }
 
   /** What answers have left out for too long, and nothing is wrong since long. Returns whether all of it is gone. */
@@ -374,12 +398,10 @@ export const make = (
       isQuiet = false
       calmSince ??= nowMillis
     },
-    anew: (nowMillis) => {
+    anew: (nowMillis, isFileOld) => {
       for (const { open } of seen.values()) open.clear()
-      // While something is wrong the file may be as old as that.
-      const isCalm = calmSince !== undefined
       forget(nowMillis, ({ intervalMillis }) =>
-        isCalm ? intervalMillis + writtenWithinMillis : Number.POSITIVE_INFINITY
+        !isFileOld ? intervalMillis + writtenWithinMillis : Number.POSITIVE_INFINITY
       )
     },
     operator: (backend, server, state, nowMillis) => {

@@ -146,17 +146,17 @@ const play = Effect.fnUntraced(function* (options: Options) {
         faults.end(`source ${backend}`, nowMillis)
       },
       Kill: ({ process }) => {
-        rules.anew(nowMillis)
+        rules.anew(nowMillis, faults.isFileOld())
         haproxy.killProcess(process)
         faults.begin("haproxy")
       },
       Start: () => {
-        rules.anew(nowMillis)
+        rules.anew(nowMillis, faults.isFileOld())
         haproxy.start(files.read(options.configFile) ?? "")
         faults.end("haproxy", nowMillis)
       },
       Reload: () => {
-        rules.anew(nowMillis)
+        rules.anew(nowMillis, faults.isFileOld())
         haproxy.reload(files.read(options.configFile) ?? "")
       },
       Silence: ({ millis, process }) => {
@@ -369,6 +369,8 @@ const makeFaults = (rules: Rules.Rules) => {
     during: begin,
     end,
     isAny: () => open.size > 0,
+    /** Something keeps ep2 from seeing what HAProxy does, or from writing it down. Sources and HAProxys that are gone do not. */
+    isFileOld: () => [...open.keys()].some((name) => !/^(?:source |haproxy$)/.test(name)),
     tick: (nowMillis: number) => {
       for (const [name, untilMillis] of open) if (untilMillis <= nowMillis) end(name, nowMillis)
     }

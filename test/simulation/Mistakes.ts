@@ -100,6 +100,13 @@ export const mistakes: ReadonlyArray<Mistake> = [
     to: "return { name, endpoint, isDisabled: hold === undefined && drained === undefined }"
   },
   {
+    part: "apply",
+    name: "in a config that is loaded everybody has to prove himself anew",
+    file: "haproxy/EndState.ts",
+    from: "return !line.isDisabled && (isNew || isDown) ?",
+    to: "return !line.isDisabled && (isNew || isDown || prove) ?"
+  },
+  {
     part: "socket",
     name: "a process that does not answer counts as one without servers",
     file: "haproxy/Haproxy.ts",
