@@ -9,7 +9,7 @@ import { atMost, count, duration, type Effort, type Section, times } from "./Sec
 const casesOf = ({ level }: Effort): ReadonlyArray<readonly [Binaries.HaproxyVersion, number]> => {
   if (level === "smoke") return [[Binaries.haproxyVersions().at(-1)!, 4]]
   if (level === "quick") return [["3.2", 1000]]
-  return (["2.2", "2.6", "3.0", "3.2"] as const).flatMap((version) =>
+  return (["2.6", "3.2"] as const).flatMap((version) =>
     [100, 1000, 10_000].map((servers) => [version, servers] as const)
   )
 }

@@ -82,7 +82,7 @@ haproxy_socket_file = ${socket}
 pid_file = ${pidFile}
 backend_name = ${first}
 backend_port = 8080
-node_slots = ${slots}
+node_slots = ${Math.min(slots, 4096)}
 new_servers = trusted
 orchestrator = file
 [FILE]

@@ -7,6 +7,8 @@ export interface Figures {
   readonly cpuMillis: number
   /** Resident memory now, in MiB. */
   readonly residentMib: number
+  /** The part of it that is not of files, as Node's own program is, which all that run it share. */
+  readonly ownMib: number
 }
 
 const ticksPerSecond = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }))
@@ -16,8 +18,9 @@ export const of = (pid: number): Figures => {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ")
   // Of fields that are counted from 1, the 14th and 15th; the first one here is the 3rd.
   const ticks = Number(fields[11]) + Number(fields[12])
-  const resident = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
-  return { cpuMillis: (ticks * 1000) / ticksPerSecond, residentMib: Number(resident) / 1024 }
+  const status = readFileSync(`/proc/${pid}/status`, "utf8")
+  const mib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1]) / 1024
+  return { cpuMillis: (ticks * 1000) / ticksPerSecond, residentMib: mib("VmRSS"), ownMib: mib("RssAnon") }
 }
 
 /** The process that runs this program with this argument. Throws where there is none. */

@@ -8,7 +8,7 @@ import { median, quantile } from "./Measure.ts"
 import * as Program from "./Program.ts"
 import { atMost, count, duration, type Effort, type Section } from "./Section.ts"
 
-const changesOf = ({ level }: Effort): number => ({ full: 200, quick: 15, smoke: 2 })[level]
+const changesOf = ({ level }: Effort): number => ({ full: 200, quick: 8, smoke: 2 })[level]
 
 /** What one change took, in milliseconds since the registration began. */
 interface Took {

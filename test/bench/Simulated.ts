@@ -10,7 +10,7 @@ const dayMillis = 24 * 60 * 60 * 1000
 
 export const run = Effect.fnUntraced(function* (effort: Effort) {
   const size = effort.level === "smoke" ? 3 : 300
-  const playedMillis = { full: dayMillis, quick: dayMillis / 24, smoke: dayMillis / 1440 }[effort.level]
+  const playedMillis = { full: dayMillis, quick: dayMillis / 8, smoke: dayMillis / 1440 }[effort.level]
   yield* Effect.logInfo(`simulation: ${count(size)} endpoints`)
   const variant = {
     version: "3.2",
