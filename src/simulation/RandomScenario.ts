@@ -157,18 +157,24 @@ interface Stage {
   readonly fresh: () => Endpoint
 }
 
+/** The n-th endpoint of a backend: some of them have IPv6, so that both are in one pool. */
+const endpointOf = (backend: BackendOptions, index: number, n: number): Endpoint => {
+  const [one] = fleet({ index, port: backend.port }, n, n)
+  return n % 4 === 0 ? { ...one!, address: `fd00:${index + 1}::${n.toString(16)}` } : one!
+}
+
 const makeStage = (backend: BackendOptions, index: number, size: number): Stage => {
   let last = size
   const keyed = (endpoints: ReadonlyArray<Endpoint>) => new Map(endpoints.map((one) => [endpointKey(one), one]))
   const stage: Stage = {
     backend,
-    wanted: keyed(fleet({ index, port: backend.port }, 1, size)),
+    wanted: keyed(Array.from({ length: size }, (_, before) => endpointOf(backend, index, before + 1))),
     want: (endpoint) => {
       stage.wanted = keyed([...stage.wanted.values(), endpoint])
     },
     fresh: () => {
       last += 1
-      return fleet({ index, port: backend.port }, last, last)[0]!
+      return endpointOf(backend, index, last)
     }
   }
   return stage

@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import { endpointKey } from "../../src/domain/State.ts"
 import type { Event } from "../../src/simulation/Event.ts"
@@ -96,7 +97,15 @@ describe("Scenario", () => {
     const scenarios = seeds.map((seed) => RandomScenario.make({ backends, seed, processes: 4 }))
 
     const kinds = new Set(scenarios.flatMap(({ events }) => events.map(({ event }) => event._tag)))
-    assert.equal(kinds.size, 13)
+    const families = new Set(
+      scenarios.flatMap(({ events }) =>
+        events
+          .flatMap(({ event }) => (event._tag === "Want" ? event.endpoints : []))
+          .map(({ address }) => isIPv6(address))
+      )
+    )
+    assert.equal(kinds.size, 15)
+    assert.sameMembers([...families], [true, false])
     assert.deepEqual(scenarios[5], RandomScenario.make({ backends, seed: 5, processes: 4 }))
     for (const scenario of scenarios) {
       assert.isTrue(isOrdered(scenario), scenario.description)
