@@ -238,8 +238,8 @@ const read = (path: string): Effect.Effect<Found> =>
   })
 
 /**
- * What tells that files came into a folder, or went: one look at it costs a tenth of what two looks for files cost that
- * are not there. `undefined` where that cannot be relied on: it cannot be looked at, or has changed a moment ago.
+ * What tells that files came into a folder, or went: one look in place of two at files that are not there.
+ * `undefined` where that cannot be relied on: it cannot be looked at, or has changed a moment ago.
  */
 const folderNow = (path: string): Effect.Effect<string | undefined> =>
   Effect.promise(async () => {
