@@ -146,23 +146,32 @@ class Listener {
     const body = Buffer.concat(await request.toArray())
     const seen = { url: request.url ?? "", headers: request.headers, body: body.toString("utf8") }
     this.seen.push(seen)
-    const fault = this.rules.find(({ only }) => only(seen))?.fault ?? { kind: "none" }
+    const fault = this.faultOf(seen)
     const wasUsed = this.used.has(request.socket)
     this.used.add(request.socket)
     if (fault.kind === "reset" || (fault.kind === "resetKept" && wasUsed)) {
       request.socket.resetAndDestroy()
     } else if (fault.kind === "answer") {
       response.writeHead(fault.status, fault.headers).end(fault.body)
-    } else this.pass(request, body, response, fault)
+    } else this.pass(request, seen, response, fault)
   }
 
-  private pass(request: http.IncomingMessage, sent: Buffer, response: http.ServerResponse, fault: Fault): void {
+  private faultOf(seen: Seen): Fault {
+    return this.rules.find(({ only }) => only(seen))?.fault ?? { kind: "none" }
+  }
+
+  private pass(request: http.IncomingMessage, seen: Seen, response: http.ServerResponse, first: Fault): void {
     const { method, url } = request
-    const asked = fault.kind === "alter" ? Buffer.from(fault.change(sent.toString("utf8"))) : sent
+    const sent = Buffer.from(seen.body)
+    const asked = first.kind === "alter" ? Buffer.from(first.change(seen.body)) : sent
     const headers = asked === sent ? request.headers : { ...request.headers, "content-length": String(asked.length) }
     const onward = http.request({ ...this.upstream, method, path: url, headers, agent: false }, async (answer) => {
       try {
         const whole = Buffer.concat(await answer.toArray())
+        // A query that waited when the fault began is met by it too.
+        const fault = first.kind === "none" ? this.faultOf(seen) : first
+        if (fault.kind === "answer") return void response.writeHead(fault.status, fault.headers).end(fault.body)
+        if (fault.kind === "reset") return void request.socket.resetAndDestroy()
         const body = fault.kind === "rewrite" ? Buffer.from(fault.change(whole.toString("utf8"))) : whole
         if (fault.kind === "delay") await new Promise((done) => setTimeout(done, fault.millis))
         const { "transfer-encoding": _, connection: __, ...kept } = answer.headers
