@@ -7,7 +7,8 @@
  * | `watch` (Consul, a file) | at once; a query that waits is asked anew after 60 to 64 s without a change |
  * | `poll` (AWS) | not at all: the next poll is due after 80 to 95 % of the interval |
  *
- * An answer holds what was named when it was asked for, however long it takes. Each
+ * An answer holds what was named when it was asked for, however long it takes. One of
+ * AWS is a call for the group and one for each page of instances that are new. Each
  * backend is asked by itself, so backends that share a real AWS account cost more
  * calls here than they do there.
  */
@@ -62,7 +63,10 @@ const timeoutMillis = 10_000
 const waitMillis = 60_000
 const partOfInterval = [0.8, 0.95] as const
 
-/** How long an answer takes that nothing slows down. */
+/** Source: EC2 API reference, DescribeInstances, `MaxResults`. */
+const instancesPerPage = 1000
+
+/** How long a call takes that nothing slows down. */
 const latencyMillis = [1, 6] as const
 
 interface State {
@@ -88,6 +92,8 @@ const makeSource = (options: BackendOptions) => {
   let queryEndsAt: number | undefined
   let pollDueAt = 0
   const waiters = new Set<() => void>()
+  /** Endpoints whose addresses have been answered. */
+  const known = new Set<string>()
 
   const fingerprint = remembering((endpoints) => endpoints.map(endpointKey).sort().join(" "))
   const desired = remembering((endpoints) => desiredOf(options.name, endpoints))
@@ -100,16 +106,25 @@ const makeSource = (options: BackendOptions) => {
 
   /** One call: it takes its time, and fails with what was to fail when it began or fails now. */
   const call = Effect.fnUntraced(function* (limitMillis: number) {
+    const answer = named()
+    yield* page(limitMillis)
+    if (options.kind === "watch") return answer
+    // The addresses of instances that are new are asked for, so many at a time; an answer that lacks a page is none.
+    const fresh = answer.filter((endpoint) => !known.has(endpointKey(endpoint)))
+    for (let at = 0; at < fresh.length; at += instancesPerPage) yield* page(limitMillis)
+    for (const endpoint of fresh) known.add(endpointKey(endpoint))
+    return answer
+  })
+
+  const page = Effect.fnUntraced(function* (limitMillis: number) {
     calls += 1
     const { next } = state
     if (next !== undefined) state = { ...state, next: next.count > 1 ? { ...next, count: next.count - 1 } : undefined }
-    const answer = named()
     const latency = state.slowMillis ?? (yield* Random.nextBetween(...latencyMillis))
     yield* Effect.sleep(Duration.millis(Math.min(latency, limitMillis)))
     const failure = next?.failure ?? state.failure
     if (failure !== undefined) return yield* failWith(options, failure)
     if (latency >= limitMillis) return yield* tooSlow(options, limitMillis)
-    return answer
   })
 
   const fetch = Effect.gen(function* () {

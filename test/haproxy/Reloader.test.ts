@@ -15,7 +15,7 @@ import * as HaproxyServer from "../servers/HaproxyServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import * as Traffic from "../servers/Traffic.ts"
 
-describe.each(Binaries.haproxyVersions())("Reloader by binary with HAProxy %s", (version) => {
+describe.each(Binaries.sampleVersions())("Reloader by binary with HAProxy %s", (version) => {
   it.live("starts HAProxy, which answers with the mark, outlives ep2 and knows none of its secrets", () =>
     Effect.gen(function* () {
       const world = yield* make(version)
@@ -273,7 +273,7 @@ describe("Reloader", () => {
   )
 })
 
-describe.each(Binaries.haproxyVersions())("Reloader by the master of HAProxy %s", (version) => {
+describe.each(Binaries.sampleVersions())("Reloader by the master of HAProxy %s", (version) => {
   it.live("starts it with its CLI, and lets it reload without a failed request under the same master", () =>
     Effect.gen(function* () {
       const world = yield* make(version)

@@ -1,4 +1,4 @@
 /** The other half of `Seeds.test.ts`. */
 import * as Seeds from "./Seeds.ts"
 
-Seeds.test(1 + Seeds.half)
+Seeds.test("second")

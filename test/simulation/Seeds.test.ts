@@ -7,4 +7,4 @@
  */
 import * as Seeds from "./Seeds.ts"
 
-Seeds.test(1)
+Seeds.test("first")

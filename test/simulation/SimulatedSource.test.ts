@@ -3,6 +3,7 @@ import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { type Endpoint, endpointKey } from "../../src/domain/State.ts"
 import { Fetcher } from "../../src/orchestrator/Fetcher.ts"
+import { fleet } from "../../src/simulation/Scenario.ts"
 import * as SimulatedSource from "../../src/simulation/SimulatedSource.ts"
 
 const one: Endpoint = { address: "10.0.0.1", port: 80 }
@@ -203,7 +204,36 @@ describe("SimulatedSource", () => {
 
       assert.isFalse(isEarly)
       assert.isTrue(isDone(change))
-      assert.equal(source.calls(), 1)
+      // The group, and its instances, whose addresses are known from then on.
+      assert.equal(source.calls(), 2)
     })
+  )
+
+  it.effect(
+    "asks AWS page by page for the instances that are new, and takes an answer that lacks a page for none",
+    () =>
+      Effect.gen(function* () {
+        const { fetcher, source } = yield* asked("poll")
+        const before = source.calls()
+        source.want("web", fleet({ index: 0 }, 1, 1500))
+        source.slow("web", 100)
+
+        const broken = yield* Effect.forkChild(Effect.flip(fetcher.fetch("web")))
+        yield* TestClock.adjust("150 millis")
+        source.failNext("web", 1, "Unavailable")
+        yield* TestClock.adjust("150 millis")
+        const error = yield* Fiber.join(broken)
+        const during = source.calls() - before
+        const whole = yield* Effect.forkChild(fetcher.fetch("web"))
+        yield* TestClock.adjust("300 millis")
+        const answer = yield* Fiber.join(whole)
+        const again = yield* Effect.forkChild(fetcher.fetch("web"))
+        yield* TestClock.adjust("100 millis")
+        yield* Fiber.join(again)
+
+        assert.equal(error.reason, "Unavailable")
+        assert.equal(keysOf(answer).length, 1500)
+        assert.deepEqual([during, source.calls() - before], [3, 7])
+      })
   )
 })
