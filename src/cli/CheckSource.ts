@@ -9,7 +9,7 @@ import * as ConsulFetcher from "../orchestrator/ConsulFetcher.ts"
 import { FetchError } from "../orchestrator/Fetcher.ts"
 import type { BackendSettings } from "../settings/Settings.ts"
 import { type Finding, ok, placed, problem, warning } from "./CheckReport.ts"
-import { Sources } from "./Sources.ts"
+import { describe, Sources } from "./Sources.ts"
 
 /** A call of AWS with all of its pages and tries ends by then, and everything else long before. */
 const patience = Duration.seconds(50)
@@ -46,7 +46,7 @@ const besides = ({ source }: BackendSettings): Effect.Effect<ReadonlyArray<Fetch
 const answered = Effect.fnUntraced(function* (backend: BackendSettings, answer: DesiredState) {
   const { name, port, source } = backend
   const { pending, refused, wanted } = answer
-  const place = `${name} (${nameOf(source)})`
+  const place = `${name} (${nameOf(backend)})`
   const told = [
     ...refused.map(({ origin, reason }) => warning(place, `not served: ${origin} ${reason}`)),
     ...pending.map(({ origin, reason }) => warning(place, `not yet: ${origin} ${reason}`))
@@ -69,15 +69,16 @@ const answered = Effect.fnUntraced(function* (backend: BackendSettings, answer: 
   ]
 })
 
-const nameOf = (source: BackendSettings["source"]): string => {
-  switch (source._tag) {
+/** What it is called where its kind has to be said along. */
+const nameOf = (backend: BackendSettings): string => {
+  const { target } = describe(backend)
+  switch (backend.source._tag) {
     case "Aws":
-      return `Auto Scaling group ${source.groups.join(", ")} in ${source.region}`
+      return `Auto Scaling group ${target}`
     case "Consul":
-      return `Consul service ${source.service} at ${source.scheme}://${source.address}:${source.port}`
+      return `Consul service ${target}`
     case "File":
-      return source.path
     case "Custom":
-      return "the source that this program brings"
+      return target
   }
 }

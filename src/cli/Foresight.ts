@@ -16,7 +16,7 @@ import * as Live from "./Live.ts"
 import * as ReadOnly from "./ReadOnly.ts"
 import * as Sources from "./Sources.ts"
 import * as Stack from "./Stack.ts"
-import { Stop } from "./Stop.ts"
+import { stopWith } from "./Stop.ts"
 
 /** Runs something on the stack that only looks, with the template as it is now. */
 export const lookingOnly = Effect.fnUntraced(function* (settings: Settings) {
@@ -45,5 +45,4 @@ export const preview = Effect.fnUntraced(function* (settings: Settings) {
 })
 
 /** Of a template or a config file that a start of ep2 would not get any further with either. */
-export const cannotBeRendered = ({ message }: { readonly message: string }) =>
-  new Stop({ message, exitCode: exitCodes.bootstrap })
+export const cannotBeRendered = stopWith(exitCodes.bootstrap)

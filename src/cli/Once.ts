@@ -32,7 +32,7 @@ import { exitCodes } from "./exitCodes.ts"
 import * as Live from "./Live.ts"
 import { Sources } from "./Sources.ts"
 import * as Stack from "./Stack.ts"
-import { Stop } from "./Stop.ts"
+import { Stop, stopWith } from "./Stop.ts"
 
 /** How often it is looked whether all is level. */
 const lookEvery = Duration.millis(100)
@@ -64,9 +64,6 @@ export const run = Effect.fn("Once.run")(function* (settings: Settings) {
   )
   return yield* Effect.raceFirst(leveling, losing)
 }, Effect.scoped)
-
-const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
-  new Stop({ message: error.message, exitCode })
 
 const makeLevel = Effect.fnUntraced(function* (settings: Settings) {
   const backends = Stack.backendsOf(settings)

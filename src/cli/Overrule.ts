@@ -11,7 +11,7 @@ import * as Overrides from "../controller/Overrides.ts"
 import * as Settings from "../settings/Settings.ts"
 import * as ConfFlag from "./ConfFlag.ts"
 import { exitCodes } from "./exitCodes.ts"
-import { Stop } from "./Stop.ts"
+import { badInput, Stop, stopWith } from "./Stop.ts"
 
 const pause = Command.make("pause", { conf: ConfFlag.conf }, ({ conf }) =>
   overrule(conf, ({ lock }) =>
@@ -76,12 +76,10 @@ const overrule = <E extends { readonly message: string }>(
   Effect.gen(function* () {
     const identity = yield* Settings.loadIdentity(conf).pipe(
       Effect.provide(NodeFileSystem.layer),
-      Effect.mapError(({ message }) => new Stop({ message, exitCode: exitCodes.badConfig }))
+      Effect.mapError(badInput)
     )
     const lines = yield* body(identity).pipe(
-      Effect.mapError((error) =>
-        error instanceof Stop ? error : new Stop({ message: error.message, exitCode: exitCodes.lock })
-      )
+      Effect.mapError((error) => (error instanceof Stop ? error : stopWith(exitCodes.lock)(error)))
     )
     const holder = yield* Lock.holderOf(identity.lock).pipe(Effect.orElseSucceed(() => undefined))
     const who =

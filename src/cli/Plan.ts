@@ -14,7 +14,7 @@ import * as ConfFlag from "./ConfFlag.ts"
 import { exitCodes } from "./exitCodes.ts"
 import * as Foresight from "./Foresight.ts"
 import * as PlanTable from "./PlanTable.ts"
-import { Stop } from "./Stop.ts"
+import { badInput, Stop } from "./Stop.ts"
 
 /** How long the sources together may take, as at a start. */
 const patience = Duration.seconds(5)
@@ -52,7 +52,7 @@ export const command = Command.make("plan", { conf: ConfFlag.conf, json }, (give
 const plan = Effect.fnUntraced(function* (given: { readonly conf: string; readonly json: boolean }) {
   const { settings } = yield* Settings.load(given.conf).pipe(
     Effect.provide(NodeFileSystem.layer),
-    Effect.mapError(({ message }) => new Stop({ message, exitCode: exitCodes.badConfig }))
+    Effect.mapError(badInput)
   )
   const looking = yield* Foresight.lookingOnly(settings)
   const found = yield* Effect.andThen(

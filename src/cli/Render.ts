@@ -27,7 +27,7 @@ import { exitCodes } from "./exitCodes.ts"
 import { Sources } from "./Sources.ts"
 import * as Stack from "./Stack.ts"
 import * as StandardError from "./StandardError.ts"
-import { Stop } from "./Stop.ts"
+import { badInput, Stop } from "./Stop.ts"
 
 const empty = Flag.Boolean("empty").pipe(
   Flag.withDescription("With free slots only: ask neither the source nor HAProxy"),
@@ -54,8 +54,6 @@ export const command = Command.make("render", { conf: ConfFlag.conf, empty }, ({
     }
   ])
 )
-
-const badInput = ({ message }: { readonly message: string }) => new Stop({ message, exitCode: exitCodes.badConfig })
 
 /** An AWS answer may take that long, with all of its tries. */
 const patience = Duration.seconds(50)

@@ -7,7 +7,6 @@ import { Console, Effect, FileSystem, Option, Result } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as TemplateRenderer from "../haproxy/TemplateRenderer.ts"
 import * as Settings from "../settings/Settings.ts"
-import type { SettingsError } from "../settings/SettingsError.ts"
 import type { Broken, Outcome } from "../simulation/Outcome.ts"
 import * as Picture from "../simulation/Picture.ts"
 import * as RandomScenario from "../simulation/RandomScenario.ts"
@@ -17,7 +16,7 @@ import * as Summary from "../simulation/Summary.ts"
 import * as Timeline from "../simulation/Timeline.ts"
 import * as ConfFlag from "./ConfFlag.ts"
 import { exitCodes } from "./exitCodes.ts"
-import { Stop } from "./Stop.ts"
+import { badInput, Stop } from "./Stop.ts"
 
 /** The HAProxy that is simulated: those differ in what they can do. */
 export const versions = ["2.2", "2.6", "3.0", "3.2"] as const
@@ -133,12 +132,9 @@ const simulate = Effect.fnUntraced(function* (given: Given, play: (given: Play) 
   }
 })
 
-const badInput = (error: { readonly message: string }) =>
-  new Stop({ message: error.message, exitCode: exitCodes.badConfig })
-
 /** Settings and template, both looked at as a start does; HAProxy itself is not asked. */
 const load = Effect.fnUntraced(function* (conf: string) {
-  const { settings } = yield* Settings.load(conf).pipe(Effect.mapError((error: SettingsError) => badInput(error)))
+  const { settings } = yield* Settings.load(conf).pipe(Effect.mapError(badInput))
   const { backends, haproxy } = settings
   const template = yield* TemplateRenderer.read(haproxy.templateFile).pipe(Effect.mapError(badInput))
   const nobody = backends.map(({ name }) => ({ backend: name, servers: [] }))

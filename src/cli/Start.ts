@@ -15,12 +15,9 @@ import * as DryRun from "./DryRun.ts"
 import { exitCodes } from "./exitCodes.ts"
 import * as Log from "./Log.ts"
 import * as Once from "./Once.ts"
-import { Stop } from "./Stop.ts"
+import { badInput, Stop, stopWith } from "./Stop.ts"
 import { SystemdNotify } from "./SystemdNotify.ts"
 import { version } from "./version.ts"
-
-const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
-  new Stop({ message: error.message, exitCode })
 
 /**
  * - `loop`: until it is interrupted.
@@ -89,10 +86,10 @@ const sayOnStandardError = (why: string) => Console.error(`ep2: ${why}`)
 const prepare = Effect.fnUntraced(function* (conf: string, how: How) {
   const { settings, warnings } = yield* Settings.load(conf).pipe(
     Effect.provide(NodeFileSystem.layer),
-    Effect.mapError(stopWith(exitCodes.badConfig))
+    Effect.mapError(badInput)
   )
   const file = how === "dry-run" ? "-" : settings.log.file
-  const log = yield* Log.make({ ...settings.log, file }).pipe(Effect.mapError(stopWith(exitCodes.badConfig)))
+  const log = yield* Log.make({ ...settings.log, file }).pipe(Effect.mapError(badInput))
   return { settings, warnings, log }
 })
 

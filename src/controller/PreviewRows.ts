@@ -131,6 +131,16 @@ export const unobserved = (socket: string, error: string): ProcessRows => ({
   others: 0
 })
 
+/** A process that was, with what becomes of its servers. */
+const observed = (process: ProcessState, rows: ReadonlyArray<Row>, freeSlots: number): ProcessRows => ({
+  socket: process.socket,
+  pid: process.pid,
+  error: null,
+  servers: inOrder(rows),
+  freeSlots,
+  others: othersOf(process)
+})
+
 /** What a pass would do to a process. */
 export const ofPass = (process: ProcessState, { plan }: Look, named: Named, options: BackendOptions): ProcessRows => {
   const isConfig = options.updateBy === "config"
@@ -171,14 +181,7 @@ export const ofPass = (process: ProcessState, { plan }: Look, named: Named, opti
       ...(isByConfig ? { by: "reload" as const } : {})
     })
   }
-  return {
-    socket: process.socket,
-    pid: process.pid,
-    error: null,
-    servers: inOrder(rows),
-    freeSlots,
-    others: othersOf(process)
-  }
+  return observed(process, rows, freeSlots)
 }
 
 /** What HAProxy would be started with. */
@@ -231,14 +234,7 @@ export const ofReload = (process: ProcessState, first: First, named: Named, text
     })
   }
   const freeSlots = lines.filter(({ endpoint }) => isPlaceholder(endpoint)).length
-  return {
-    socket: process.socket,
-    pid: process.pid,
-    error: null,
-    servers: inOrder(rows),
-    freeSlots,
-    others: othersOf(process)
-  }
+  return observed(process, rows, freeSlots)
 }
 
 const othersOf = ({ servers }: ProcessState): number =>

@@ -237,9 +237,19 @@ const afterLoadOf = Effect.fnUntraced(function* (session: Session, { backend, se
 const askServers = Effect.fnUntraced(function* (session: Session, backend: string) {
   const command = RuntimeApi.showServers(backend)
   const [reply = ""] = yield* session.ask([command.text])
-  const table = ServerTable.read(backend, reply)
-  if (table !== undefined) return table.servers
-  return yield* new RuntimeApi.CommandRejected({ socket: session.socket, command: command.text, reply })
+  return (yield* tableIn(session.socket, backend, reply)).servers
+})
+
+/** The table in a reply, or the refusal that it is. */
+const tableIn = Effect.fnUntraced(function* (
+  socket: string,
+  backend: string,
+  reply: string,
+  last?: ServerTable.ServerTable
+) {
+  const table = ServerTable.read(backend, reply, last)
+  if (table !== undefined) return table
+  return yield* new RuntimeApi.CommandRejected({ socket, command: RuntimeApi.showServers(backend).text, reply })
 })
 
 const askStats = Effect.fnUntraced(function* (session: Session, backend: string) {
@@ -278,9 +288,7 @@ const observeOne = (
     const read = Effect.gen(function* () {
       const [first = "", second = ""] = yield* session.ask([showInfo.text, command.text])
       const info = yield* Effect.fromResult(RuntimeApi.judge(socket, showInfo, first))
-      const table = ServerTable.read(backend, second, last?.table)
-      if (table !== undefined) return { info, table }
-      return yield* new RuntimeApi.CommandRejected({ socket, command: command.text, reply: second })
+      return { info, table: yield* tableIn(socket, backend, second, last?.table) }
     })
     let { info, table } = yield* read
     while (given !== undefined && given.pid === RuntimeApi.parsePid(info) && isStale(table.servers, given)) {

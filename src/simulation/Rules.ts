@@ -196,8 +196,7 @@ export const make = (
       }
     }
     // What is held against an answer is meant to stand as well.
-    const most = Math.max(0, ...state.most.map(({ count }) => count))
-    if (!isMuch(options, most, named.size)) return
+    if (!isMuch(options, state.most[0]?.count ?? 0, named.size)) return
     state.meant = new Set([...named, ...stood.filter((key) => !isConfirmed(options, state, key))])
   }
 
@@ -205,9 +204,9 @@ export const make = (
   const remember = (options: BackendRules, state: Seen, nowMillis: number, standing: ReadonlySet<string>) => {
     // What does not answer may never have come up, which is no loss.
     const count = [...standing].filter((key) => state.meant.has(key) && fleet.isAliveKey(key)).length
-    // Fewer, and earlier, is never the most.
     // ep2 looks each interval, so what it knows of may be as much older.
     const windowMillis = options.windowMillis - options.intervalMillis - writtenWithinMillis
+    // Fewer, and earlier, is never the most: the first one is.
     const before = state.most.filter((one) => one.count > count && nowMillis - one.atMillis <= windowMillis)
     state.most = [...before, { atMillis: nowMillis, count }]
   }
@@ -401,7 +400,7 @@ export const make = (
     anew: (nowMillis, isFileOld) => {
       for (const { open } of seen.values()) open.clear()
       forget(nowMillis, ({ intervalMillis }) =>
-        !isFileOld ? intervalMillis + writtenWithinMillis : Number.POSITIVE_INFINITY
+        isFileOld ? Number.POSITIVE_INFINITY : intervalMillis + writtenWithinMillis
       )
     },
     operator: (backend, server, state, nowMillis) => {
