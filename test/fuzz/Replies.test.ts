@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from "node:fs"
 import { isIP } from "node:net"
 import { assert, describe } from "@effect/vitest"
 import { Effect, Layer, Result, Schema } from "effect"
@@ -7,30 +6,24 @@ import { endpointKey, type ObservedState, type Server } from "../../src/domain/S
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
+import { names, recorded, versions } from "../fixtures/runtimeApi.ts"
 import { listen } from "../haproxy/MisbehavingServer.ts"
 import { parseServers } from "../servers/parseServers.ts"
 import { Edits, itMeets, Losses, mutate, property } from "./Hostile.ts"
 
-const versions = ["2.2", "2.6", "3.0", "3.2"] as const
-const folder = new URL("../fixtures/runtime-api/", import.meta.url)
 const placeholder = { address: "127.0.0.1", port: 1 }
 
 /** Every recorded reply, as `HaproxySocket` hands it over, by version and name. */
-const recorded = new Map(
-  versions.map((version) => {
-    const names = readdirSync(new URL(version, folder))
-    const replies = names.map((name) => {
-      const text = readFileSync(new URL(`${version}/${name}`, folder), "utf8")
-      const reply = text.slice(text.indexOf("\n") + 1).replace(/^\n+|\n+$/g, "")
-      return [name.replace(/\.txt$/, ""), reply] as const
-    })
-    return [version, new Map(replies)] as const
-  })
+const replies = new Map(
+  versions.map(
+    (version) =>
+      [version, new Map(names(version).map((name) => [name, recorded(version, name).reply] as const))] as const
+  )
 )
 
-const replyOf = (version: (typeof versions)[number], name: string) => recorded.get(version)!.get(name)!
+const replyOf = (version: (typeof versions)[number], name: string) => replies.get(version)!.get(name)!
 
-const Names = Schema.Literals([...recorded.get("2.2")!.keys()])
+const Names = Schema.Literals([...replies.get("2.2")!.keys()])
 
 /** Every command that ep2 sends, each of which may get any reply. */
 const step = { socket: "/s", server: "node1" }

@@ -1,20 +1,10 @@
-import { readdirSync, readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import { Action } from "../../src/domain/Plan.ts"
 import type { Server } from "../../src/domain/State.ts"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
+import { names, recorded, versions } from "../fixtures/runtimeApi.ts"
 import { parseServers } from "../servers/parseServers.ts"
-
-const versions = ["2.2", "2.6", "3.0", "3.2"] as const
-const folder = new URL("../fixtures/runtime-api/", import.meta.url)
-
-/** A recorded exchange, with the reply as `HaproxySocket` hands it over. */
-const recorded = (version: string, name: string) => {
-  const text = readFileSync(new URL(`${version}/${name}.txt`, folder), "utf8")
-  const end = text.indexOf("\n")
-  return { command: text.slice(0, end), reply: text.slice(end + 1).replace(/^\n+|\n+$/g, "") }
-}
 
 const placeholder = { address: "127.0.0.1", port: 1 }
 const step = { socket: "/run/haproxy.sock", server: "node1" }
@@ -116,8 +106,7 @@ const verdicts: Record<string, readonly [command: RuntimeApi.Command, isGood: bo
 
 describe.each(versions)("what HAProxy %s answered", (version) => {
   it("is all listed here", () => {
-    const names = readdirSync(new URL(version, folder)).map((name) => name.replace(/\.txt$/, ""))
-    assert.sameMembers(names, Object.keys(verdicts))
+    assert.sameMembers([...names(version)], Object.keys(verdicts))
   })
 
   for (const [name, [command, verdict]] of Object.entries(verdicts)) {

@@ -10,18 +10,9 @@ import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as FaultProxy from "../servers/FaultProxy.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import { MotoServer, region } from "../servers/MotoServer.ts"
-import { edit, fileOf, picture, run, sourceOf, startServing, want } from "./FileWorld.ts"
+import * as FileWorld from "./FileWorld.ts"
+import { edit, fileOf, picture, run, startServing, want } from "./FileWorld.ts"
 import * as World from "./World.ts"
-
-const version = World.newest
-
-const makeWorld = (options: Partial<World.Options> = {}) =>
-  World.make({
-    version,
-    source: sourceOf,
-    settings: { orchestrator: "file", new_servers: "trusted" },
-    ...options
-  })
 
 /** The findings of each level, each as `subject place: text`. */
 const byLevel = (findings: ReadonlyArray<Entry>) => {
@@ -54,7 +45,7 @@ describe("ep2 check", () => {
     "finds nothing wrong beside an ep2 that runs, names who has the lock and that it is paused, and changes nothing",
     () =>
       Effect.gen(function* () {
-        const world = yield* makeWorld()
+        const world = yield* FileWorld.make()
         const [a] = yield* HttpBackends.makeAll(["a"])
         const ep2 = yield* startServing(world, [a!])
         yield* World.logs(ep2, /following the source/)
@@ -87,7 +78,7 @@ describe("ep2 check", () => {
 
   it.live("names everything that is wrong at once, with what to do, and warns of what is likely to hurt", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld({
+      const world = yield* FileWorld.make({
         settings: (dir) => ({
           orchestrator: "file",
           update_type: "update_by_config",
@@ -131,7 +122,7 @@ describe("ep2 check", () => {
 
   it.live("names all that is wrong with a conf with exit code 2, and what can be looked at in spite of it", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld()
+      const world = yield* FileWorld.make()
       edit(world.conf, (text) =>
         text.replace("node_slots = 8", "node_slots = eight").replace("new_servers = trusted", "new_servers = maybe")
       )
@@ -151,7 +142,7 @@ describe("ep2 check", () => {
 
   it.live("of a HAProxy that runs finds a socket that may not change it, one that is gone, and another config", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld({
+      const world = yield* FileWorld.make({
         version: "2.2",
         processes: 2
       })
@@ -178,7 +169,7 @@ describe("ep2 check", () => {
 
   it.live("asks the master where it is to reload HAProxy, and says of another socket that it is none of a master", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld({
+      const world = yield* FileWorld.make({
         settings: (dir) => ({
           orchestrator: "file",
           start_by: "master",
@@ -203,7 +194,7 @@ describe("ep2 check", () => {
     `says what another user may not do${isRoot ? "" : " (needs root, to become that user)"}`,
     () =>
       Effect.gen(function* () {
-        const world = yield* makeWorld()
+        const world = yield* FileWorld.make()
         yield* want(world, [])
         writeFileSync(world.configFile, "")
         for (const file of [world.dir, ...readdirSync(world.dir).map((name) => join(world.dir, name))]) {
@@ -245,7 +236,7 @@ describe("the sources of ep2 check", () => {
       Effect.gen(function* () {
         const acl = { enabled: true, default_policy: "deny", tokens: { master: "root" } }
         const consul = yield* ConsulServer.make({ config: { acl }, token: "root" })
-        const world = yield* makeWorld({
+        const world = yield* FileWorld.make({
           source: () => `[CONSUL]\nservice_name = web\nconsul_port = ${consul.port}\ntoken = root`,
           settings: { orchestrator: "consul" }
         })
@@ -275,7 +266,7 @@ describe("the sources of ep2 check", () => {
       const moto = yield* MotoServer.make
       const proxy = yield* FaultProxy.make(moto)
       yield* moto.makeGroup("web", 0)
-      const world = yield* makeWorld({
+      const world = yield* FileWorld.make({
         source: () =>
           `[AWS]\naws_access_key_id = AKIATEST\naws_secret_access_key = not-a-secret\nasg_name = web\nregion_name = ${region}\nip_type = private\nendpoint_url = http://127.0.0.1:${proxy.port}`,
         settings: { orchestrator: "aws", backend_port: "8080" }

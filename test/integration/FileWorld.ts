@@ -12,6 +12,15 @@ export const fileOf = (dir: string) => join(dir, "targets.json")
 /** The section of ep2.conf that names it. */
 export const sourceOf = (dir: string) => `[FILE]\npath = ${fileOf(dir)}`
 
+/** A world whose HAProxy is the newest and whose new servers are trusted, unless the options have it otherwise. */
+export const make = (options: Partial<World.Options> = {}) =>
+  World.make({
+    version: World.newest,
+    source: sourceOf,
+    settings: { orchestrator: "file", new_servers: "trusted" },
+    ...options
+  })
+
 /** Says to the source what is wanted from now on. */
 export const want = (world: World.World, backends: ReadonlyArray<HttpBackend>) =>
   World.replaceFile(

@@ -6,23 +6,14 @@ import { Effect } from "effect"
 import { endpointKey } from "../../src/domain/State.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
-import { fileOf, picture, run, sourceOf, startServing } from "./FileWorld.ts"
+import * as FileWorld from "./FileWorld.ts"
+import { fileOf, picture, run, startServing } from "./FileWorld.ts"
 import * as World from "./World.ts"
-
-const version = World.newest
-
-const makeWorld = (options: Partial<World.Options> = {}) =>
-  World.make({
-    version,
-    source: sourceOf,
-    settings: { orchestrator: "file", new_servers: "trusted" },
-    ...options
-  })
 
 describe("ep2 render", () => {
   it.live("prints what the file of an ep2 that runs has, to the byte, and nothing else", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld()
+      const world = yield* FileWorld.make()
       const all = yield* HttpBackends.makeAll(["a", "b"])
       yield* startServing(world, all)
       const file = () => readFileSync(world.configFile, "utf8")
@@ -37,7 +28,7 @@ describe("ep2 render", () => {
 
   it.live("keeps what is served of a source that does not answer, and says so on standard error alone", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld()
+      const world = yield* FileWorld.make()
       const [a] = yield* HttpBackends.makeAll(["a"])
       yield* Effect.scoped(startServing(world, [a!]))
       const file = readFileSync(world.configFile, "utf8")
@@ -63,7 +54,7 @@ describe("ep2 render", () => {
   it.live("gives HAProxy a config of free slots on its standard input, where nothing else is asked", () =>
     Effect.gen(function* () {
       for (const one of World.sampleVersions) {
-        const world = yield* makeWorld({ version: one })
+        const world = yield* FileWorld.make({ version: one })
 
         const pipe =
           'set -o pipefail; "$NODE" "$EP2" render --empty --conf "$CONF" | tee "$CONF.out" | "$HAPROXY" -c -f /dev/stdin'
@@ -80,7 +71,7 @@ describe("ep2 render", () => {
 
   it.live("names all that is wrong with the template with exit code 2, and prints nothing", () =>
     Effect.gen(function* () {
-      const world = yield* makeWorld({
+      const world = yield* FileWorld.make({
         template: (usual) => usual.replace(/.*stats socket.*\n/, "").replace("{{nodes}}", "server node1 127.0.0.1:1")
       })
 

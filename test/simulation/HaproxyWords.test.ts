@@ -1,41 +1,16 @@
 /** The simulated HAProxy, asked what the real ones were asked when `test/fixtures/runtime-api` was recorded. */
-import { readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import * as RuntimeApi from "../../src/haproxy/RuntimeApi.ts"
 import * as Fleet from "../../src/simulation/Fleet.ts"
 import { HaproxyProcess } from "../../src/simulation/HaproxyProcess.ts"
 import * as LoadedConfig from "../../src/simulation/LoadedConfig.ts"
-
-const versions = ["2.2", "2.6", "3.0", "3.2"] as const
-const folder = new URL("../fixtures/runtime-api/", import.meta.url)
-
-const recorded = (version: string, name: string) => {
-  const text = readFileSync(new URL(`${version}/${name}.txt`, folder), "utf8")
-  const end = text.indexOf("\n")
-  return { command: text.slice(0, end), reply: text.slice(end + 1).replace(/^\n+|\n+$/g, "") }
-}
+import { backends, recorded, versions } from "../fixtures/runtimeApi.ts"
 
 /** As `record-runtime-api.ts` has it; `port` is where something answers. */
 const config = (port: number) => `
 global
   setenv EP2_CONFIG 0123456789abcdef
-backend web
-  balance roundrobin
-  server legacy 127.0.0.1:${port} weight 10
-  server node1 127.0.0.1:1 disabled check inter 100ms
-  server node2 127.0.0.1:1 disabled
-  server node3 127.0.0.1:${port} check inter 100ms
-  server node4 [2001:db8::5]:8080 disabled
-  server node5 app.invalid:80 init-addr none
-  server node6 127.0.0.1:9 disabled check inter 100ms
-  server node7 127.0.0.1:${port} disabled check inter 2s
-  server node8 127.0.0.1:${port}
-  server node9 127.0.0.1:1 check inter 100ms
-backend fixed
-  balance static-rr
-  server node1 127.0.0.1:1 disabled
-backend empty
-`
+${backends(port)}`
 
 /** In the order in which they were recorded, without those of a user who may not, and the tables. */
 const cases = (
