@@ -15,28 +15,15 @@
  * | running | ep2 ends |
  * | served | an endpoint that is wanted and answers, and nothing is wrong since long, does not take traffic |
  */
-import { type Endpoint, endpointKey, isPlaceholder } from "../domain/State.ts"
+import { endpointKey, isPlaceholder } from "../domain/State.ts"
 import type { Answer, Fleet, ServerView, SimulatedHaproxy, SimulatedSource } from "./Edges.ts"
+import { type BackendRules, isConfirmed, isHeld, isMuch, mayHold, nothingSeen, type Seen, standingOf } from "./Seen.ts"
 
 /** A rule that did not hold, and when: milliseconds from the start. */
 export interface Broken {
   readonly atMillis: number
   readonly rule: "placeholder" | "vouched" | "gone" | "guard" | "emptied" | "reload" | "operator" | "served" | "running"
   readonly detail: string
-}
-
-/** What the settings of a backend promise. Times are milliseconds. */
-export interface BackendRules {
-  readonly name: string
-  readonly allowEmpty: boolean
-  readonly maxRemovalPercent: number
-  readonly minServers: number
-  readonly confirmations: number
-  readonly windowMillis: number
-  /** How often the source is asked at the least. */
-  readonly intervalMillis: number
-  /** How long a leaving server may wait for one that arrives. */
-  readonly proveTimeoutMillis: number
 }
 
 /** Is told what happens, and looks whether each rule holds. */
@@ -62,42 +49,6 @@ export interface Rules {
   readonly broken: () => ReadonlyArray<Broken>
 }
 
-interface Seen {
-  /** What the last answer named. */
-  answer: ReadonlyArray<Endpoint> | undefined
-  /** Since when. */
-  changedMillis: number
-  /** Endpoints that some answer has named. */
-  readonly vouched: Set<string>
-  /** Since when answers leave an endpoint out, and how many in a row. */
-  readonly missing: Map<string, { readonly sinceMillis: number; times: number; countedMillis: number }>
-  /** What is to stand, by the last answer and by what may not be taken away yet; and how many of it stood, and when. */
-  meant: ReadonlySet<string>
-  most: Array<{ readonly atMillis: number; readonly count: number }>
-  /** Endpoints at full weight and ready at the last look, by process. */
-  readonly standing: Map<number, ReadonlySet<string>>
-  /** Endpoints that take traffic and answer, and since when, at the last look, by socket. */
-  readonly open: Map<string, { readonly keys: ReadonlyMap<string, number>; readonly pid: number }>
-  /** Endpoints that have taken traffic since they stand there, by socket: they are not on their way any more. */
-  readonly proven: Map<string, ReadonlySet<string>>
-  /** What the operator holds, by server, and on which endpoint; a process whose server was elsewhere then has no such hold. */
-  readonly held: Map<
-    string,
-    {
-      readonly state: "drain" | "maint"
-      readonly key: string
-      readonly atMillis: number
-      readonly elsewhere: ReadonlySet<number>
-    }
-  >
-  /** Servers that the operator held shortly before a config was loaded that may or may not know of it. */
-  readonly perhaps: Set<string>
-  /** When the operator last let go of a server. */
-  readonly letGo: Map<string, number>
-  /** Since when each endpoint is wanted and answers. */
-  readonly due: Map<string, number>
-}
-
 /** One backend in one process at one moment. */
 interface Look {
   readonly nowMillis: number
@@ -121,26 +72,7 @@ export const make = (
   backends: ReadonlyArray<BackendRules>
 ): Rules => {
   const { fleet, haproxy, source } = edges
-  const seen = new Map(
-    backends.map(({ name }): [string, Seen] => [
-      name,
-      {
-        answer: undefined,
-        changedMillis: 0,
-        vouched: new Set(),
-        missing: new Map(),
-        meant: new Set(),
-        most: [],
-        standing: new Map(),
-        open: new Map(),
-        proven: new Map(),
-        held: new Map(),
-        perhaps: new Set(),
-        letGo: new Map(),
-        due: new Map()
-      }
-    ])
-  )
+  const seen = new Map(backends.map(({ name }): [string, Seen] => [name, nothingSeen()]))
   const broken = new Map<string, Broken>()
   let calmSince: number | undefined = 0
   /** Nothing has changed since nobody waited to be served or to be gone. */
@@ -427,25 +359,3 @@ export const make = (
 /** How long after the last fault everything has to be level. */
 const boundOf = ({ confirmations, intervalMillis, proveTimeoutMillis }: BackendRules): number =>
   60_000 + confirmations * intervalMillis + 2 * proveTimeoutMillis + slackMillis
-
-/** Endpoints that are ready and at full weight. */
-const standingOf = (servers: ReadonlyArray<ServerView>): ReadonlySet<string> =>
-  new Set(
-    servers.flatMap(({ endpoint, isOwn, isStanding, key }) =>
-      isOwn && isStanding && !isPlaceholder(endpoint) ? [key] : []
-    )
-  )
-
-/** The operator holds the server that it is on. */
-const isHeld = (servers: ReadonlyArray<ServerView>, state: Seen, key: string): boolean =>
-  servers.some((one) => one.key === key && mayHold(state, one.name))
-
-const mayHold = ({ held, perhaps }: Seen, server: string): boolean => held.has(server) || perhaps.has(server)
-
-/** Answers have left it out so often that it may go. */
-const isConfirmed = ({ confirmations }: BackendRules, { missing }: Seen, key: string): boolean =>
-  (missing.get(key)?.times ?? 0) >= confirmations
-
-/** So few may be left of so many only once that is confirmed. */
-const isMuch = ({ maxRemovalPercent, minServers }: BackendRules, most: number, left: number): boolean =>
-  (most - left) * 100 > most * maxRemovalPercent || left < minServers

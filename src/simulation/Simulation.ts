@@ -22,6 +22,7 @@ import type { Outcome } from "./Outcome.ts"
 import type * as Picture from "./Picture.ts"
 import * as Rules from "./Rules.ts"
 import type { Scenario } from "./Scenario.ts"
+import type { BackendRules } from "./Seen.ts"
 import * as SimulatedHaproxy from "./SimulatedHaproxy.ts"
 import * as SimulatedSource from "./SimulatedSource.ts"
 import type * as Timeline from "./Timeline.ts"
@@ -56,7 +57,7 @@ export interface Options {
 }
 
 /** A backend, as the rules and the source have to know it. */
-export interface Backend extends Rules.BackendRules, SimulatedSource.BackendOptions {}
+export interface Backend extends BackendRules, SimulatedSource.BackendOptions {}
 
 /** Requests per second, process and backend, and how long each lasts. */
 const load = { perSecond: 20, lastsMillis: 200 }
