@@ -134,9 +134,9 @@ const simulate = Effect.fnUntraced(function* (given: Given, play: (given: Play) 
 
 /** Settings and template, both looked at as a start does; HAProxy itself is not asked. */
 const load = Effect.fnUntraced(function* (conf: string) {
-  const { settings } = yield* Settings.load(conf).pipe(Effect.mapError(badInput))
+  const { settings } = yield* Settings.load(conf)
   const { backends, haproxy } = settings
-  const template = yield* TemplateRenderer.read(haproxy.templateFile).pipe(Effect.mapError(badInput))
+  const template = yield* TemplateRenderer.read(haproxy.templateFile)
   const nobody = backends.map(({ name }) => ({ backend: name, servers: [] }))
   yield* TemplateRenderer.TemplateRenderer.use(({ render }) => render(nobody)).pipe(
     Effect.provide(
@@ -146,11 +146,10 @@ const load = Effect.fnUntraced(function* (conf: string) {
         backends,
         sockets: haproxy.sockets
       })
-    ),
-    Effect.mapError(badInput)
+    )
   )
   return { settings, template }
-})
+}, Effect.mapError(badInput))
 
 const scenarioOf = Effect.fnUntraced(function* (name: string, settings: Settings.Settings, seed: number) {
   const processes = settings.haproxy.sockets.length

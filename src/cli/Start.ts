@@ -84,14 +84,11 @@ const sayOnStandardError = (why: string) => Console.error(`ep2: ${why}`)
 
 /** The settings, and the log that they name; of what changes nothing, that is not written either. */
 const prepare = Effect.fnUntraced(function* (conf: string, how: How) {
-  const { settings, warnings } = yield* Settings.load(conf).pipe(
-    Effect.provide(NodeFileSystem.layer),
-    Effect.mapError(badInput)
-  )
+  const { settings, warnings } = yield* Settings.load(conf).pipe(Effect.provide(NodeFileSystem.layer))
   const file = how === "dry-run" ? "-" : settings.log.file
-  const log = yield* Log.make({ ...settings.log, file }).pipe(Effect.mapError(badInput))
+  const log = yield* Log.make({ ...settings.log, file })
   return { settings, warnings, log }
-})
+}, Effect.mapError(badInput))
 
 /** An error that we know says what there is to say; anything else is a defect of ep2, whose trace is needed. */
 const words = (cause: Cause.Cause<Stop>): string => {
