@@ -13,18 +13,9 @@ export const describe = (versions: ReadonlyArray<Binaries.HaproxyVersion>): Read
   const memory = Math.round(totalmem() / 1024 ** 3)
   return [
     `- ep2 ${about.version}${revision()}, Node ${process.version}, Effect ${effect.version}`,
-    `- HAProxy ${versions.flatMap(versionOf).join(", ")}; Consul ${firstWord(Binaries.consul(), ["version"], /Consul v?(\S+)/)}; moto ${motoVersion()}`,
+    `- HAProxy ${versions.map((version) => firstWord(Binaries.haproxy(version), ["-v"], /version (\S+)/i)).join(", ")}; Consul ${firstWord(Binaries.consul(), ["version"], /Consul v?(\S+)/)}; moto ${motoVersion()}`,
     `- ${cpus().length} × ${first?.model.trim() ?? "unknown processor"}, ${memory} GiB, ${system()}, Linux ${release()}`
   ]
-}
-
-/** The whole version of a HAProxy; none where a part that does not run it has left it out. */
-const versionOf = (version: Binaries.HaproxyVersion): ReadonlyArray<string> => {
-  try {
-    return [firstWord(Binaries.haproxy(version), ["-v"], /version (\S+)/i)]
-  } catch {
-    return []
-  }
 }
 
 /** How busy the machine is at the moment: processes that run or wait to, a mean over one minute. */
