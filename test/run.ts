@@ -8,13 +8,16 @@
  * set, decides about the versions.
  *
  * Each step prints its name and time when it is done, and what it said if it
- * failed, then the tests that this user or machine cannot run. The last line counts
- * the tests and the steps; the exit code is 0 only if none failed.
+ * failed. Where a test or two failed, they are run again with nothing beside
+ * them, which tells a busy machine from a defect: one that passes then is named
+ * as UNSTEADY with what it said, and does not fail the run. The end names the
+ * tests that this user or machine cannot run and those that failed. The last
+ * line counts the tests and the steps; the exit code is 0 only if none failed.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { constants, homedir, tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { join, relative, resolve } from "node:path"
 
 const root = resolve(import.meta.dirname, "..")
 const args = process.argv.slice(2).filter((one) => one !== "--all")
@@ -81,6 +84,9 @@ const twoAtATime = async (tasks: ReadonlyArray<() => Promise<boolean>>): Promise
   return results
 }
 
+/** The text as a regular expression that finds it alone. */
+const literal = (text: string) => text.replace(/[.[\]{}()*+?^$|\\]/g, "\\$&")
+
 /**
  * Looks in the tracked files for the paths of this machine and for the hosts of
  * registries and mirrors, which would tie the project to one place.
@@ -91,7 +97,6 @@ const trackedFiles = async (): Promise<Outcome> => {
   const paths = [root, homedir()].filter((path) => path.length > 1).map((path) => `${path}/`)
   // The brackets keep the patterns from finding themselves.
   const hosts = ["registr[y]\\.[a-z]+", "npm[j]s\\.(org|com)", "de[b]\\.debian\\.org", '"resolved": "http[s]?:']
-  const literal = (text: string) => text.replace(/[.[\]{}()*+?^$|\\]/g, "\\$&")
   const patterns = [...paths.map(literal), ...hosts].flatMap((pattern) => ["-e", pattern])
   const found = await command(["git", "grep", "-nIE", ...patterns])
   // git grep ends with 1 and no output where nothing matches.
@@ -102,8 +107,20 @@ interface Report {
   readonly numPassedTests: number
   readonly numFailedTests: number
   readonly testResults: ReadonlyArray<{
-    readonly assertionResults: ReadonlyArray<{ readonly fullName: string; readonly status: string }>
+    readonly name: string
+    readonly status: string
+    readonly assertionResults: ReadonlyArray<{
+      readonly fullName: string
+      readonly status: string
+      readonly failureMessages: ReadonlyArray<string>
+    }>
   }>
+}
+
+interface FailedTest {
+  readonly file: string
+  readonly name: string
+  readonly said: string
 }
 
 const readReport = (file: string): Report => {
@@ -123,6 +140,37 @@ const leftOut = ({ testResults }: Report): ReadonlyArray<string> =>
         .filter(({ status }) => status !== "passed" && status !== "failed")
         .map(({ fullName }) => fullName)
 
+/** The tests that failed, each with the first line of what it said. */
+const failures = ({ testResults }: Report): ReadonlyArray<FailedTest> =>
+  testResults.flatMap(({ name: path, assertionResults }) =>
+    assertionResults
+      .filter(({ status }) => status === "failed")
+      .map(({ fullName, failureMessages }) => ({
+        file: relative(root, path),
+        name: fullName,
+        said: failureMessages[0]?.split("\n")[0] ?? "no message"
+      }))
+  )
+
+/** More tests than these fail of a defect, not of a busy machine. */
+const mostUnsteady = 2
+
+/** Runs tests with nothing beside them; answers which of them passed. */
+const again = async (tests: ReadonlyArray<FailedTest>): Promise<ReadonlySet<FailedTest>> => {
+  if (tests.length === 0 || tests.length > mostUnsteady) return new Set()
+  const file = join(folder, "again.json")
+  const names = `^(${tests.map(({ name }) => literal(name)).join("|")})$`
+  const files = [...new Set(tests.map((test) => test.file))]
+  const options = ["--maxWorkers=1", "--reporter=default", "--reporter=json", `--outputFile.json=${file}`, "-t", names]
+  await step("once more", () => command(["vitest", "run", ...files, ...options], { isShown: true }))
+  const passed = readReport(file).testResults.flatMap(({ name: path, assertionResults }) =>
+    assertionResults
+      .filter(({ status }) => status === "passed")
+      .map(({ fullName }) => `${relative(root, path)}\n${fullName}`)
+  )
+  return new Set(tests.filter((test) => passed.includes(`${test.file}\n${test.name}`)))
+}
+
 const start = performance.now()
 const report = join(folder, "report.json")
 const node = process.execPath
@@ -137,13 +185,23 @@ const steps = await twoAtATime([
 const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
 const isTested = await step("tests", () => command(["vitest", "run", ...reporters, ...args], { isShown: true }))
 const tests = readReport(report)
-// A run may fail without a failed test: a file that does not load, an error that nobody awaited, no test at all.
-const failedSteps = steps.filter((isOk) => !isOk).length + (isTested || tests.numFailedTests > 0 ? 0 : 1)
-const failed = tests.numFailedTests + failedSteps
-const passed = tests.numPassedTests + steps.filter((isOk) => isOk).length
+const failedTests = failures(tests)
+const unloaded = tests.testResults.filter(
+  ({ status, assertionResults }) => status === "failed" && assertionResults.every((test) => test.status !== "failed")
+)
+// A run may fail without either: an error that nobody awaited, no test at all.
+const isUnexplained = !isTested && failedTests.length + unloaded.length === 0
+const failedSteps = steps.filter((isOk) => !isOk).length + unloaded.length + (isUnexplained ? 1 : 0)
+const unsteady = await again(failedTests)
+const failed = failedTests.length - unsteady.size + failedSteps
+const passed = tests.numPassedTests + unsteady.size + steps.filter((isOk) => isOk).length
 const minutes = (performance.now() - start) / 60_000
 const isLate = minutes > limitMinutes ? ", which is over it" : ""
 for (const name of leftOut(tests)) console.log(`NOT RUN ${name}`)
+for (const { name } of unloaded) console.log(`FAILED ${relative(root, name)}: the file as a whole`)
+for (const test of failedTests) {
+  console.log(`${unsteady.has(test) ? "UNSTEADY, passed alone" : "FAILED"} ${test.file}: ${test.name}: ${test.said}`)
+}
 console.log(`\nHAProxy ${versions}: ${minutes.toFixed(1)} of at most ${limitMinutes} minutes${isLate}`)
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1

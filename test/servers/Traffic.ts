@@ -59,7 +59,7 @@ export interface Options {
   readonly closing?: number
   /** Clients that keep their connection. Default 2. */
   readonly keeping?: number
-  /** Between the answer and the next request of one client. Default 2. */
+  /** Between the answer and the next request of one client. Default 10. */
   readonly pauseMillis?: number
   /** The longest that one request may take. Default 10 000. */
   readonly timeoutMillis?: number
@@ -72,7 +72,7 @@ export interface Options {
 /** Starts the clients. They end with `stop`, or are cut off when the scope ends. */
 export const start = (options: Options): Effect.Effect<Traffic, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { closing = 2, keeping = 2, maxRequests = 1_000_000, maxSeconds = 300, pauseMillis = 2 } = options
+    const { closing = 2, keeping = 2, maxRequests = 1_000_000, maxSeconds = 300, pauseMillis = 10 } = options
     const began = performance.now()
     const now = () => performance.now() - began
     const answers: Array<Answer> = []
