@@ -1,4 +1,4 @@
-/** `npm run build`: all of ep2 in one executable file, dist/ep2.js. docs/decisions/one-file.md has the reasons. */
+/** A part of `npm run build`: ep2 without dependencies, dist/bin/ep2.js and what it loads. docs/decisions/bundle.md has the reasons. */
 import { chmodSync, readdirSync, readFileSync } from "node:fs"
 import { builtinModules, createRequire } from "node:module"
 import { join } from "node:path"
@@ -62,23 +62,25 @@ const licenceOf = (folder: string): string => {
 
 const executable = (): Plugin => ({
   name: "ep2:executable",
-  writeBundle: ({ file }) => {
-    if (file !== undefined) chmodSync(file, 0o755)
+  writeBundle: ({ dir }) => {
+    if (dir !== undefined) chmodSync(join(dir, "ep2.js"), 0o755)
   }
 })
 
 export default defineConfig({
-  input: "src/main.ts",
+  input: { ep2: "src/main.ts" },
   platform: "node",
   // The AWS SDK names its ES modules here, of which only what is used comes along: 0.6 in place of 2.2 MB.
   resolve: { mainFields: ["module", "main"] },
   plugins: [builtinsInOrder(), licences(), executable()],
   output: {
-    file: "dist/ep2.js",
+    dir: "dist/bin",
+    cleanDir: true,
     format: "esm",
-    banner: "#!/usr/bin/env node",
-    codeSplitting: false,
+    chunkFileNames: "[name].js",
+    banner: ({ isEntry }) => (isEntry ? "#!/usr/bin/env node" : ""),
     sourcemap: true,
-    comments: { legal: true }
+    // Text that is only there to be read is a third of it, and Node reads it at each start.
+    comments: { legal: true, jsdoc: false }
   }
 })

@@ -1,11 +1,11 @@
 /**
- * Before the tests: ep2 as it is shipped, in one file, since many tests start it
+ * Before the tests: ep2 as it is shipped, since many tests start it
  * and the sources take four times as long to start. It stands in the checkout, so
  * that a systemd in namespaces of its own sees it too.
  */
 import { spawnSync } from "node:child_process"
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { rolldown } from "rolldown"
 import config from "../rolldown.config.ts"
 
@@ -16,14 +16,14 @@ export default async () => {
   const folder = mkdtempSync(join(parent, "ep2-test-"))
   // Some tests run it as another user.
   chmodSync(folder, 0o755)
-  const program = join(folder, "ep2.js")
+  const program = join(folder, "bin", "ep2.js")
   const build = await rolldown(config)
-  await build.write({ ...config.output, file: program })
+  await build.write({ ...config.output, dir: dirname(program) })
   await build.close()
   // Read by test/integration/World.ts; the second is Node's own, and what it keeps is made here once.
   process.env.EP2_TEST_PROGRAM = program
   process.env.NODE_COMPILE_CACHE = join(folder, "cache")
-  const { status, stderr } = spawnSync(process.execPath, [program, "--version"], { encoding: "utf8" })
+  const { status, stderr } = spawnSync(process.execPath, [program, "--help"], { encoding: "utf8" })
   if (status !== 0) throw new Error(`the bundle does not run: ${stderr}`)
   return () => rmSync(folder, { recursive: true, force: true })
 }

@@ -9,7 +9,6 @@
 import { isatty } from "node:tty"
 import { Console, Effect, Layer, Option } from "effect"
 import { CliConfig, CliOutput, Completions, GlobalFlag } from "effect/cli"
-import * as Scenario from "../simulation/Scenario.ts"
 import * as Version from "./version.ts"
 
 const output = 1
@@ -47,17 +46,20 @@ const presenter: CliOutput.Presenter = {
 }
 
 /** What completes the value of a flag, which takes any text: a list cannot be the whole of it, and a path is not looked at. */
-const valuesOf: Readonly<Record<string, Completions.FlagType>> = {
+const valuesOf = (scenarios: ReadonlyArray<string>): Readonly<Record<string, Completions.FlagType>> => ({
   conf: { _tag: "Path", pathType: "file" },
   plot: { _tag: "Path", pathType: "file" },
   dir: { _tag: "Path", pathType: "directory" },
-  scenario: { _tag: "Choice", values: [...Scenario.builtIns.map(({ name }) => name), "random"] }
-}
+  scenario: { _tag: "Choice", values: scenarios }
+})
 
-const completed = (command: Completions.CommandDescriptor): Completions.CommandDescriptor => ({
+const completed = (
+  command: Completions.CommandDescriptor,
+  values: Readonly<Record<string, Completions.FlagType>>
+): Completions.CommandDescriptor => ({
   ...command,
-  flags: command.flags.map((flag) => ({ ...flag, type: valuesOf[flag.name] ?? flag.type })),
-  subcommands: command.subcommands.map(completed)
+  flags: command.flags.map((flag) => ({ ...flag, type: values[flag.name] ?? flag.type })),
+  subcommands: command.subcommands.map((one) => completed(one, values))
 })
 
 /** `--completions SHELL`, as Effect has it, with what ep2 knows of its flags besides. */
@@ -66,7 +68,10 @@ const completions = GlobalFlag.Action({
   run: Effect.fnUntraced(function* (shell, { command }) {
     if (Option.isNone(shell)) return
     const { name } = command
-    yield* Console.log(Completions.generate(name, shell.value, completed(Completions.fromCommand(command))))
+    const { names } = yield* Effect.promise(() => import("./Scenarios.ts"))
+    yield* Console.log(
+      Completions.generate(name, shell.value, completed(Completions.fromCommand(command), valuesOf(names)))
+    )
   })
 })
 

@@ -12,7 +12,7 @@ import * as AwsAsgFetcher from "../orchestrator/AwsAsgFetcher.ts"
 import * as ConsulFetcher from "../orchestrator/ConsulFetcher.ts"
 import type * as ConsulHealth from "../orchestrator/ConsulHealth.ts"
 import { FetchError, Fetcher } from "../orchestrator/Fetcher.ts"
-import * as FileFetcher from "../orchestrator/FileFetcher.ts"
+import type * as FileFetcher from "../orchestrator/FileFetcher.ts"
 import type { BackendSettings } from "../settings/Settings.ts"
 
 /** Gives each settings the `Fetcher` of their backends. */
@@ -107,7 +107,12 @@ const open = (backends: ReadonlyArray<BackendSettings>, custom: Fetcher["Service
     else throw new Error("a group reports no port")
   }
   if (aws.size > 0) return AwsAsgFetcher.make(aws)
-  return consul.size > 0 ? ConsulFetcher.make(consul) : FileFetcher.make(file)
+  if (consul.size > 0) return ConsulFetcher.make(consul)
+  // Loaded only where it is used, with the reader of YAML.
+  return Effect.flatMap(
+    Effect.promise(() => import("../orchestrator/FileFetcher.ts")),
+    ({ make }) => make(file)
+  )
 }
 
 /** What an operator calls the source of a backend: its kind, and which one of that kind. */

@@ -51,8 +51,13 @@ export const build = async (folder: string): Promise<Executable> => {
 const bundleInto = async (file: string) => {
   const building = await rolldown(config)
   try {
-    const output = { ...config.output, file, format: "cjs", sourcemap: false, banner: "" } as const
-    await building.write({ ...output, dynamicImportInCjs: false })
+    const output = {
+      format: "cjs",
+      codeSplitting: false,
+      dynamicImportInCjs: false,
+      comments: { legal: true }
+    } as const
+    await building.write({ ...output, file })
   } finally {
     await building.close()
   }

@@ -1,7 +1,7 @@
 /** ep2 as npm installs it: built anew from the sources, in a folder that ends with the scope. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { Effect } from "effect"
 import { rolldown } from "rolldown"
 import config from "../../rolldown.config.ts"
@@ -12,12 +12,12 @@ export const build = Effect.gen(function* () {
     Effect.promise(() => mkdtemp(join(tmpdir(), "ep2-bench-"))),
     (made) => Effect.promise(() => rm(made, { recursive: true, force: true }))
   )
-  const program = join(folder, "ep2.js")
+  const program = join(folder, "bin", "ep2.js")
   yield* Effect.promise(async () => {
     const made = await rolldown(config)
-    await made.write({ ...config.output, file: program })
+    await made.write({ ...config.output, dir: dirname(program) })
     await made.close()
-    // Without it Node reads the whole file once more, to find out that it is a module.
+    // Without it Node reads each file once more, to find out that it is a module.
     await writeFile(join(folder, "package.json"), JSON.stringify({ type: "module" }))
   })
   return program

@@ -276,16 +276,16 @@ describe("an Auto Scaling group", () => {
     }).pipe(Effect.provide(MotoServer.layer))
   )
 
-  it.live("is followed by the one file that is installed too, with a profile that assumes a role", () =>
+  it.live("is followed by the program that is installed too, with a profile that assumes a role", () =>
     Effect.gen(function* () {
       const folder = yield* Effect.acquireRelease(
         Effect.sync(() => mkdtempSync(join(tmpdir(), "ep2-installed-"))),
         (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
       )
-      const program = join(folder, "ep2.js")
+      const program = join(folder, "bin", "ep2.js")
       yield* Effect.promise(async () => {
-        const build = await rolldown({ ...config, input: resolve(import.meta.dirname, "../../src/main.ts") })
-        await build.write({ ...config.output, file: program })
+        const build = await rolldown({ ...config, input: { ep2: resolve(import.meta.dirname, "../../src/main.ts") } })
+        await build.write({ ...config.output, dir: join(folder, "bin") })
         await build.close()
       })
       const files = {

@@ -57,8 +57,6 @@ const install = Effect.fnUntraced(function* (options: {
       "ExecStart=",
       `ExecStart=${process.execPath} ${World.program} start --conf ${world.conf}`,
       `Environment=NODE_OPTIONS=--import=${join(world.dir, "hang.mjs")}`,
-      // Node starts three times as fast from the second time on.
-      `Environment=NODE_COMPILE_CACHE=${join(world.dir, "cache")}`,
       `StandardOutput=append:${join(world.dir, "output")}`,
       `StandardError=append:${join(world.dir, "output")}`,
       "RestartSec=100ms",

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { rolldown } from "rolldown"
 import config from "../../rolldown.config.ts"
@@ -21,14 +21,14 @@ export const value = 42
 `
 
 let folder = ""
-const bundle = () => join(folder, "dist", "ep2.js")
+const bundle = () => join(folder, "bin", "ep2.js")
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "ep2-bundle-"))
   writeFileSync(join(folder, "main.ts"), entry)
   writeFileSync(join(folder, "lazy.ts"), lazy)
-  const build = await rolldown({ ...config, input: join(folder, "main.ts") })
-  await build.write({ ...config.output, file: bundle() })
+  const build = await rolldown({ ...config, input: { ep2: join(folder, "main.ts") } })
+  await build.write({ ...config.output, dir: dirname(bundle()) })
   await build.close()
 })
 
@@ -68,6 +68,12 @@ describe("the bundle", () => {
       imports.filter((line) => line !== 'import { createRequire } from "node:module";'),
       []
     )
+  })
+
+  it("is a file of the program that loads nothing before the check either", () => {
+    const { EP2_TEST_PROGRAM: program = "" } = process.env
+
+    assert.notMatch(readFileSync(program, "utf8"), /^(import|export .* from) /m)
   })
 
   it("evaluates what is imported dynamically only when it is asked for", () => {

@@ -4,16 +4,7 @@
  * installed globally, and the examples of the documentation are type-checked against it.
  */
 import { execFileSync } from "node:child_process"
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync
-} from "node:fs"
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
@@ -54,10 +45,8 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "ep2-npm-"))
   // `prepack` builds all that is packed; without it the program is the one that the tests have built.
   if (!isAll) {
-    mkdirSync(join(root, "dist"), { recursive: true })
-    for (const name of ["ep2.js", "ep2.js.map", "LICENSES.txt"]) {
-      copyFileSync(join(dirname(World.program), name), join(root, "dist", name))
-    }
+    rmSync(join(root, "dist/bin"), { recursive: true, force: true })
+    cpSync(dirname(World.program), join(root, "dist/bin"), { recursive: true })
     run(root, "rolldown", "--config", "rolldown.library.config.ts")
   }
   const scripts = isAll ? [] : ["--ignore-scripts"]
@@ -74,7 +63,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 describe("the npm package", () => {
   it("holds the program, what is exported, the licences and the documentation, and nothing of the checkout", () => {
-    const kinds = [/^dist\/(ep2\.js|ep2\.js\.map|LICENSES\.txt)$/, /^dist\/lib\/.*\.js$/, /^dist\/types\/.*\.d\.ts$/]
+    const kinds = [/^dist\/bin\/(.+\.js|.+\.js\.map|LICENSES\.txt)$/, /^dist\/lib\/.*\.js$/, /^dist\/types\/.*\.d\.ts$/]
     const others = [/^docs\//, /^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/]
 
     const paths = packed.files.map(({ path }) => path)
@@ -88,7 +77,7 @@ describe("the npm package", () => {
         paths.some((path) => kind.test(path)),
         `${kind}`
       )
-    assert.include(readFileSync(join(consumer(), "node_modules/ep2/dist/LICENSES.txt"), "utf8"), "effect 4.1")
+    assert.include(readFileSync(join(consumer(), "node_modules/ep2/dist/bin/LICENSES.txt"), "utf8"), "effect 4.1")
   })
 
   it("installs nothing else, and runs by npx", () => {
