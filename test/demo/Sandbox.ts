@@ -3,11 +3,11 @@
  * and the list of servers that ep2 follows. All of it is gone with the scope.
  */
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Effect, Schema, type Scope } from "effect"
 import { type Endpoint, endpointKey } from "../../src/domain/State.ts"
+import * as Ports from "../servers/Ports.ts"
 
 /** The demo cannot go on; the message says what to do. */
 export class DemoError extends Schema.TaggedError<DemoError>()("DemoError", { message: Schema.String }) {}
@@ -51,7 +51,7 @@ export const make = (haproxy: string): Effect.Effect<Sandbox, never, Scope.Scope
       Effect.promise(() => mkdtemp(join(tmpdir(), "ep2-demo-"))),
       (made) => Effect.promise(() => rm(made, { recursive: true, force: true, maxRetries: 3 }))
     )
-    const [port, statsPort] = yield* Effect.promise(() => Promise.all([freePort(), freePort()]))
+    const [port, statsPort] = yield* Effect.promise(() => Promise.all([Ports.free(), Ports.free()]))
     const files = {
       conf: join(folder, "ep2.conf"),
       template: join(folder, "haproxy.cfg.template"),
@@ -131,12 +131,3 @@ const list = (servers: ReadonlyArray<Listed>) => {
   )
   return `[\n  ${groups.join(",\n  ")}\n]\n`
 }
-
-const freePort = () =>
-  new Promise<number>((resolve, reject) => {
-    const server = createServer().on("error", reject)
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
-    })
-  })

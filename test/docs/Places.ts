@@ -14,7 +14,7 @@
  * | `sleep N` | up to three times as long, where the machine is busy |
  * | a terminal, colours | none of them |
  */
-import { createServer } from "node:net"
+import * as Ports from "../servers/Ports.ts"
 
 /** The way there and back. */
 export interface Places {
@@ -24,11 +24,13 @@ export interface Places {
   readonly there: (text: string) => string
   /** The port that stands for 8000. */
   readonly base: number
+  /** For when nothing of it is in use any more. */
+  readonly giveBack: () => void
 }
 
 /** For one page, whose text says which ports have to be free. */
 export const make = async (folder: string, page: string): Promise<Places> => {
-  const base = await freeThousand(page)
+  const { base, giveBack } = await freeThousand(page)
   const here = (text: string) =>
     withoutUsers(text)
       .replace(/(?<![\w.~/-])\/usr\/s?bin\/(haproxy|ep2)\b/g, `${folder}/bin/$1`)
@@ -44,28 +46,16 @@ export const make = async (folder: string, page: string): Promise<Places> => {
       .replace(/\b\d{5}\b/g, (number) =>
         Number(number) >= base && Number(number) < base + 1000 ? `8${number.slice(-3)}` : number
       )
-  return { here, there, base }
+  return { here, there, base, giveBack }
 }
 
-/** The first port of a thousand of which those that the page speaks of are free. */
-const freeThousand = async (page: string): Promise<number> => {
+/** A thousand ports of which those that the page speaks of are free. */
+const freeThousand = (page: string) => {
   const offsets = new Set([...page.matchAll(/(?<![\w.])8(\d{3})(?![\w.])/g)].map(([, rest]) => Number(rest)))
   // 80 and 443 of a bind, those of a Consul, and those of the machine itself.
   for (const offset of [80, 443, 300, 301, 302, 500, 600, 901, 902]) offsets.add(offset)
-  for (let tries = 0; tries < 50; tries++) {
-    const base = 1000 * (11 + Math.floor(Math.random() * 20))
-    const areFree = await Promise.all([...offsets].map((offset) => isFree(base + offset)))
-    if (areFree.every((one) => one)) return base
-  }
-  throw new Error("no thousand ports of which all that are needed are free")
+  return Ports.freeThousand(offsets)
 }
-
-const isFree = (port: number) =>
-  new Promise<boolean>((done) => {
-    const server = createServer()
-    server.once("error", () => done(false))
-    server.listen(port, "127.0.0.1", () => server.close(() => done(true)))
-  })
 
 /** A HAProxy config without `user` and `group`, which a machine that has no HAProxy does not know. */
 export const withoutUsers = (text: string): string =>

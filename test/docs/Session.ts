@@ -63,8 +63,8 @@ export const isOne = (blocks: ReadonlyArray<Block>): boolean =>
 export const run = async (blocks: ReadonlyArray<Block>): Promise<Session> => {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "ep2-docs-")))
   const servers: Array<Server> = []
+  const places = await Places.make(folder, blocks.map(({ text }) => text).join("\n"))
   try {
-    const places = await Places.make(folder, blocks.map(({ text }) => text).join("\n"))
     furnish(folder, places)
     for (const offset of [901, 902]) servers.push(await serve(places.base + offset))
     const steps = blocks.filter(takes).flatMap((block, index) => stepsOf(block, index, folder, places))
@@ -89,7 +89,8 @@ export const run = async (blocks: ReadonlyArray<Block>): Promise<Session> => {
     return { ran, left: (name) => texts.get(name) }
   } finally {
     await endAllIn(folder)
-    for (const server of servers) server.close().closeAllConnections()
+    for (const server of servers) await end(server)
+    places.giveBack()
     rmSync(folder, { recursive: true, force: true })
   }
 }
@@ -185,6 +186,12 @@ const serve = (port: number) =>
   new Promise<Server>((done, fail) => {
     const server = createServer((_, response) => response.end(`server ${port}\n`))
     server.once("error", fail).listen(port, "127.0.0.1", () => done(server))
+  })
+
+const end = (server: Server) =>
+  new Promise<void>((done) => {
+    server.close(() => done())
+    server.closeAllConnections()
   })
 
 const conf = `[haproxy]

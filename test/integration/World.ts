@@ -4,7 +4,6 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { Clock, Duration, Effect, type Scope } from "effect"
@@ -12,6 +11,7 @@ import { endpointKey, isPlaceholder, type Server } from "../../src/domain/State.
 import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import type { HttpBackend } from "../servers/HttpBackends.ts"
+import * as Ports from "../servers/Ports.ts"
 import { parseServers } from "../servers/parseServers.ts"
 
 const root = resolve(import.meta.dirname, "../..")
@@ -114,15 +114,7 @@ export const logs = (ep2: Ep2, pattern: RegExp) =>
     Effect.sync(() => pattern.test(ep2.output()))
   ).pipe(Effect.tapCause(() => Effect.logError(`instead:\n${ep2.output().slice(-5000)}`)))
 
-export const freePort: Effect.Effect<number> = Effect.promise(
-  () =>
-    new Promise((done) => {
-      const server = createServer().listen(0, "127.0.0.1", () => {
-        const address = server.address()
-        server.close(() => done(typeof address === "object" && address !== null ? address.port : 0))
-      })
-    })
-)
+export const freePort: Effect.Effect<number> = Effect.promise(() => Ports.free())
 
 /** Replaces a file in one step, as whoever feeds a file source should. */
 export const replaceFile = (path: string, text: string) =>

@@ -6,11 +6,11 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises"
 import * as http from "node:http"
 import * as https from "node:https"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Context, Effect, Layer } from "effect"
+import * as Ports from "./Ports.ts"
 
 /** The program that `npm run servers` brings. */
 export const consulBinary = resolve(import.meta.dirname, "../../.servers/consul-1.8/bin/consul")
@@ -187,7 +187,7 @@ class Agent {
   static async create(options: Options): Promise<Agent> {
     for (let tries = 1; ; tries++) {
       const folder = await mkdtemp(join(tmpdir(), "ep2-consul-"))
-      const ports = await freePorts(4)
+      const ports = await Promise.all([Ports.free(), Ports.free(), Ports.free(), Ports.free()])
       const agent = new Agent(options, folder, ports[0]!)
       try {
         await mkdir(join(folder, "data"))
@@ -307,20 +307,3 @@ const configOf = ({ config, isPersistent, tls }: Options, folder: string, ports:
     grpc: -1
   }
 })
-
-/** All held at once before any is given back, so that they differ. */
-const freePorts = async (count: number): Promise<ReadonlyArray<number>> => {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((done, failed) => {
-          const server = createServer().once("error", failed)
-          server.listen(0, "127.0.0.1", () => done(server))
-        })
-    )
-  )
-  const ports = servers.map((server) => (server.address() as { port: number }).port)
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))))
-  return ports
-}

@@ -3,8 +3,9 @@
  * a real server cannot be made to do, done to its real answers.
  */
 import * as http from "node:http"
-import type { AddressInfo } from "node:net"
+
 import { Effect } from "effect"
+import * as Ports from "./Ports.ts"
 
 export type Fault =
   /** Passes everything on. */
@@ -108,8 +109,8 @@ class Listener {
 
   static async create(upstream: { readonly host: string; readonly port: number }): Promise<Listener> {
     const proxy = new Listener(upstream)
+    proxy.port = await Ports.free()
     await proxy.listen()
-    proxy.port = (proxy.server.address() as AddressInfo).port
     return proxy
   }
 

@@ -5,12 +5,12 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
-import { type AddressInfo, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Effect, Schedule, type Scope } from "effect"
 import { HaproxySocket, type SocketError } from "../../src/haproxy/HaproxySocket.ts"
 import * as Binaries from "./Binaries.ts"
+import * as Ports from "./Ports.ts"
 
 /** What a config of the test has to name. All of it lies in `dir`. */
 export interface Paths {
@@ -117,15 +117,8 @@ export const make = Effect.fnUntraced(function* (options: Options) {
   return server
 }) satisfies (options: Options) => Effect.Effect<HaproxyServer, never, Scope.Scope>
 
-/** A TCP port of 127.0.0.1 that was free a moment ago. */
-export const freePort: Effect.Effect<number> = Effect.promise(async () => {
-  const server = createServer().listen(0, "127.0.0.1")
-  await once(server, "listening")
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, "close")
-  return port
-})
+/** A TCP port of 127.0.0.1 that nobody else takes. */
+export const freePort: Effect.Effect<number> = Effect.promise(() => Ports.free())
 
 const moments = Schedule.spaced("10 millis")
 

@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net"
 import { Effect, type Scope } from "effect"
 import type { Endpoint } from "../../src/domain/State.ts"
+import * as Ports from "./Ports.ts"
 
 /** What a server was asked since it was made. */
 export interface Counts {
@@ -48,7 +49,8 @@ export const make = (options: {
   readonly port?: number
 }): Effect.Effect<HttpBackend, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { address = "127.0.0.1", name, port = 0 } = options
+    const { address = "127.0.0.1", name } = options
+    const port = options.port ?? (yield* Effect.promise(() => Ports.free()))
     const state = { isHealthy: true, delayMillis: 0, requests: 0, checks: 0, inFlight: 0 }
     const answer = (request: IncomingMessage, response: ServerResponse) => {
       const url = new URL(request.url ?? "/", "http://backend")

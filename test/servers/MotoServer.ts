@@ -8,7 +8,6 @@
  * does that to its answers.
  */
 import { type ChildProcess, spawn } from "node:child_process"
-import { createServer } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 import {
   AutoScalingClient,
@@ -26,6 +25,7 @@ import {
 import { CreateSubnetCommand, CreateVpcCommand, DescribeInstancesCommand, EC2Client } from "@aws-sdk/client-ec2"
 import { Context, Effect, Layer } from "effect"
 import * as Binaries from "./Binaries.ts"
+import * as Ports from "./Ports.ts"
 
 /** Where all of it is unless another region is named. */
 export const region = "eu-central-1"
@@ -150,7 +150,7 @@ class Moto {
 
   static async create(): Promise<Moto> {
     for (let tries = 1; ; tries++) {
-      const moto = new Moto(await freePort())
+      const moto = new Moto(await Ports.free())
       try {
         await moto.start()
         return moto
@@ -243,12 +243,3 @@ class Moto {
     })
   }
 }
-
-const freePort = (): Promise<number> =>
-  new Promise((done, failed) => {
-    const server = createServer().once("error", failed)
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => done(port))
-    })
-  })
