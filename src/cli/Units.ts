@@ -20,6 +20,9 @@ NotifyAccess=all
 ExecStart=/usr/bin/ep2 start --conf /etc/ep2/ep2.conf
 ExecReload=/bin/kill -HUP $MAINPID
 
+CacheDirectory=ep2
+CacheDirectoryMode=0700
+
 KillMode=process
 Restart=always
 RestartSec=1

@@ -104,7 +104,9 @@ export interface DesiredState {
 
 /** Whether two answers say the same, in the same order. What cannot be served, or not yet, or not any more, is always looked at anew. */
 export const isSameAnswer = (one: DesiredState, other: DesiredState): boolean =>
-  one.backend === other.backend &&
+  one === other || (one.backend === other.backend && hasSameWanted(one, other))
+
+const hasSameWanted = (one: DesiredState, other: DesiredState): boolean =>
   one.wanted.length === other.wanted.length &&
   [one, other].every(({ leaving, pending, refused }) => leaving.length + pending.length + refused.length === 0) &&
   one.wanted.every(({ endpoint, origin }, index) => {

@@ -48,8 +48,16 @@ export interface Named {
   readonly leaving?: ReadonlyArray<Candidate & Pick<Leaving, "reason" | "isMissing">>
 }
 
+const fingerprints = new WeakMap<Named, string>()
+
 /** Text that is equal for two answers that name the same, in whatever order. */
-export const fingerprint = ({ candidates, leaving = [], pending = [], refused }: Named): string =>
+export const fingerprint = (named: Named): string => {
+  const text = fingerprints.get(named) ?? fingerprintOf(named)
+  fingerprints.set(named, text)
+  return text
+}
+
+const fingerprintOf = ({ candidates, leaving = [], pending = [], refused }: Named): string =>
   JSON.stringify([
     candidates.map(({ address, origin, port }) => JSON.stringify([origin, address, port])).sort(),
     ...[refused, pending, leaving].map((all) =>
@@ -57,9 +65,12 @@ export const fingerprint = ({ candidates, leaving = [], pending = [], refused }:
     )
   ])
 
+/** States that no host name had a part in, so that the same answer means the same for ever. */
+const vetted = new WeakMap<Named, DesiredState>()
+
 /**
  * Decides what of an answer may be served, by the table above. Equal answers give
- * equal states, whatever their order.
+ * equal states, whatever their order, and the very same answer the very same state.
  *
  * - `FetchError` `Unavailable`: a host name could not be looked up, so whether its
  *   endpoint is wanted is not known.
@@ -68,11 +79,13 @@ export const vet = Effect.fnUntraced(function* (
   named: Named,
   options: { readonly backend: string; readonly target: string; readonly hostNames: HostNames }
 ) {
-  const verdicts = yield* Effect.forEach(
-    [...named.candidates].sort(byOrigin),
-    (candidate) => judge(candidate, options.hostNames),
-    { concurrency: "unbounded" }
-  ).pipe(
+  const known = vetted.get(named)
+  if (known?.backend === options.backend) return known
+  const judged = [...named.candidates].sort(byOrigin).map(judge)
+  const open = judged.flatMap((one) => (isVerdict(one) ? [] : [one]))
+  const resolved = yield* Effect.forEach(open, (candidate) => resolve(candidate, options.hostNames), {
+    concurrency: "unbounded"
+  }).pipe(
     Effect.mapError(
       ({ detail, name }) =>
         new FetchError({
@@ -82,6 +95,8 @@ export const vet = Effect.fnUntraced(function* (
         })
     )
   )
+  const next = resolved.values()
+  const verdicts = judged.map((one) => (isVerdict(one) ? one : next.next().value!))
   const wanted = new Map<string, Wanted>()
   const refused: Array<Refused> = named.refused.map(({ origin, reason }) => ({ origin: oneLine(origin), reason }))
   for (const verdict of verdicts) {
@@ -98,33 +113,47 @@ export const vet = Effect.fnUntraced(function* (
     const missing = isMissing === true ? { isMissing } : {}
     leaving.set(endpointKey(one.success), { endpoint: one.success, origin: oneLine(origin), reason, ...missing })
   }
-  return {
+  const state: DesiredState = {
     backend: options.backend,
     wanted: [...wanted.values()],
     refused: refused.sort(byOrigin),
     pending: (named.pending ?? []).map((one) => ({ ...one, origin: oneLine(one.origin) })).sort(byOrigin),
     leaving: [...leaving.values()]
-  } satisfies DesiredState
+  }
+  if (open.length === 0) vetted.set(named, state)
+  return state
 })
 
-const judge = Effect.fnUntraced(function* ({ address, origin, port }: Candidate, hostNames: HostNames) {
-  const name = oneLine(origin)
-  const shown = JSON.stringify(oneLine(address))
-  const refuse = (reason: string): Result.Result<Wanted, Refused> => Result.fail({ origin: name, reason })
-  const serve = (text: string) => Result.map(endpoint(text, port), (one): Wanted => ({ endpoint: one, origin: name }))
+type Verdict = Result.Result<Wanted, Refused>
 
-  if (!isPort(port)) return refuse(`port ${port} is not a port from 1 to 65535`)
-  if (address === "") return refuse("has no address")
-  const served = serve(address)
+const isVerdict = (one: Verdict | Candidate): one is Verdict => Result.isResult(one)
+
+const refuse = (origin: string, reason: string): Verdict => Result.fail({ origin: oneLine(origin), reason })
+
+const serve = ({ origin, port }: Candidate, address: string) =>
+  Result.map(endpoint(address, port), (one): Wanted => ({ endpoint: one, origin: oneLine(origin) }))
+
+const shownOf = ({ address }: Candidate): string => JSON.stringify(oneLine(address))
+
+/** What can be said of a candidate at once; one with a host name comes back as it is. */
+const judge = (candidate: Candidate): Verdict | Candidate => {
+  const { address, origin, port } = candidate
+  if (!isPort(port)) return refuse(origin, `port ${port} is not a port from 1 to 65535`)
+  if (address === "") return refuse(origin, "has no address")
+  const served = serve(candidate, address)
   if (Result.isSuccess(served)) return Result.succeed(served.success)
-  if (!isHostName(address)) return refuse(`address ${shown} ${served.failure}`)
+  return isHostName(address) ? candidate : refuse(origin, `address ${shownOf(candidate)} ${served.failure}`)
+}
 
+const resolve = Effect.fnUntraced(function* (candidate: Candidate, hostNames: HostNames) {
+  const { address, origin } = candidate
+  const shown = shownOf(candidate)
   const addresses = yield* hostNames.resolve(address)
-  if (Result.isFailure(addresses)) return refuse(`host name ${shown} ${addresses.failure}`)
-  const servable = addresses.success.map(serve)
+  if (Result.isFailure(addresses)) return refuse(origin, `host name ${shown} ${addresses.failure}`)
+  const servable = addresses.success.map((one) => serve(candidate, one))
   const first = servable.find(Result.isSuccess) ?? servable[0]!
   return Result.mapError(first, (why): Refused => {
-    return { origin: name, reason: `host name ${shown} is ${addresses.success[0]}, which ${why}` }
+    return { origin: oneLine(origin), reason: `host name ${shown} is ${addresses.success[0]}, which ${why}` }
   })
 })
 

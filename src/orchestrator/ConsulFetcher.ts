@@ -107,17 +107,28 @@ const makeWatch = Effect.fnUntraced(function* (given: {
 
   /** What the last successful fetch saw. */
   let seen: string | undefined
+  /** The last answer, change or not. */
+  let known: ConsulHealth.Health | undefined
   /** Where the next query waits from; 0 does not wait. */
   let index = 0
   let query: Query | undefined
   /** The answer that was a change, until it is fetched: to ask for it again would cost as much as all that follows. */
   let change: { readonly health: ConsulHealth.Health; readonly atMillis: number } | undefined
 
+  const askConsul = Effect.fnUntraced(function* (how: {
+    timeout: Duration.Duration
+    block?: ConsulHealth.Block | undefined
+  }) {
+    const answer = yield* ConsulHealth.ask(http, target, { ...how, known })
+    known = answer
+    return answer
+  })
+
   const ask = Effect.gen(function* () {
-    const known = change
+    const last = change
     change = undefined
-    const isFresh = known !== undefined && (yield* Clock.currentTimeMillis) - known.atMillis <= freshMillis
-    return isFresh ? known.health : yield* ConsulHealth.ask(http, target, { timeout })
+    const isFresh = last !== undefined && (yield* Clock.currentTimeMillis) - last.atMillis <= freshMillis
+    return isFresh ? last.health : yield* askConsul({ timeout })
   })
 
   const fetch = Effect.gen(function* () {
@@ -141,9 +152,7 @@ const makeWatch = Effect.fnUntraced(function* (given: {
   // leave a waiting query behind in Consul each time, which does not notice that nobody listens any more.
   const start = Effect.fnUntraced(function* (from: number) {
     const block = from === 0 ? undefined : { index: from, wait }
-    const fiber = yield* ConsulHealth.ask(http, target, { timeout: from === 0 ? timeout : patience, block }).pipe(
-      Effect.forkIn(scope)
-    )
+    const fiber = yield* askConsul({ timeout: from === 0 ? timeout : patience, block }).pipe(Effect.forkIn(scope))
     return { from, fiber } satisfies Query
   })
 

@@ -38,6 +38,8 @@ export interface Health {
   /** `X-Consul-Index`; `undefined` where there is none, or one that cannot be waited on. */
   readonly index: number | undefined
   readonly named: Named
+  /** The text that says it. */
+  readonly body: string
 }
 
 /** Asks to be answered only when something has happened since `index`, or `wait` is over. */
@@ -51,7 +53,7 @@ export const nameOf = (target: ConsulTarget, url: string): string =>
   `Consul service ${JSON.stringify(oneLine(target.service))} at ${url}`
 
 /**
- * Asks once.
+ * Asks once. What is said in the very words of an answer before it (`known`) is the very same `named`: nothing is read again.
  *
  * - `Unavailable`: no connection, no answer in time, no leader, 5xx.
  * - `Throttled`: 429, or Consul's own rate limit.
@@ -62,7 +64,11 @@ export const nameOf = (target: ConsulTarget, url: string): string =>
 export const ask = Effect.fn("ConsulHealth.ask")(function* (
   http: ConsulHttp,
   target: ConsulTarget,
-  options: { readonly timeout: Duration.Duration; readonly block?: Block | undefined }
+  options: {
+    readonly timeout: Duration.Duration
+    readonly block?: Block | undefined
+    readonly known?: Health | undefined
+  }
 ) {
   const name = nameOf(target, http.url)
   const token = yield* tokenOf(target, name)
@@ -82,19 +88,22 @@ export const ask = Effect.fn("ConsulHealth.ask")(function* (
       detail: "the servers have no leader, so their answer may be old: see `consul operator raft list-peers`"
     })
   }
-  const instances = yield* decode(answer.body).pipe(
+  const { body } = answer
+  const given = Number(answer.header("x-consul-index"))
+  const index = Number.isFinite(given) && given > 0 ? given : undefined
+  if (options.known?.body === body) return { ...options.known, index } satisfies Health
+  const instances = yield* decode(body).pipe(
     Effect.mapError(
       (cause) =>
         new FetchError({
           target: name,
           reason: "BadResponse",
-          detail: `not the answer of Consul's health endpoint: ${oneLine(cause.message)}, in ${answer.body.length} characters that begin ${JSON.stringify(oneLine(answer.body, 60))}`,
+          detail: `not the answer of Consul's health endpoint: ${oneLine(cause.message)}, in ${body.length} characters that begin ${JSON.stringify(oneLine(body, 60))}`,
           cause
         })
     )
   )
-  const index = Number(answer.header("x-consul-index"))
-  return { index: Number.isFinite(index) && index > 0 ? index : undefined, named: candidatesOf(instances, target) }
+  return { index, body, named: candidatesOf(instances, target) } satisfies Health
 })
 
 const pathOf = (target: ConsulTarget, block: Block | undefined): string => {

@@ -10,7 +10,7 @@ import { createHash } from "node:crypto"
 import { constants } from "node:fs"
 import { open, stat } from "node:fs/promises"
 import { Duration, Effect, Layer, Option, Result } from "effect"
-import { vet } from "./Candidate.ts"
+import { type Named, vet } from "./Candidate.ts"
 import { FetchError, Fetcher, oneLine } from "./Fetcher.ts"
 import * as FileSd from "./FileSd.ts"
 import * as FileWatch from "./FileWatch.ts"
@@ -70,6 +70,8 @@ const makeDocument = (backend: string, { path, portOf }: FileTarget, hostNames: 
   // What the last fetch found, an error included, so that a file that was bad or missing is waited for too.
   let seen: Option.Option<string> = Option.none()
   let inode: bigint | undefined
+  /** What the last text that was one named, by its mark. */
+  let last: { readonly mark: string; readonly named: Named } | undefined
 
   const readWhole = Effect.gen(function* () {
     let found = yield* read(path)
@@ -85,16 +87,20 @@ const makeDocument = (backend: string, { path, portOf }: FileTarget, hostNames: 
     return found
   })
 
+  const decode = (text: string) =>
+    Effect.fromResult(
+      Result.mapError(
+        FileSd.decode(text, { path, portOf }),
+        (detail) => new FetchError({ target: path, reason: "BadResponse", detail })
+      )
+    )
+
   const fetch = Effect.gen(function* () {
     const found = yield* readWhole
     seen = Option.some(found.mark)
     inode = found.inode
-    const text = yield* found.content
-    const named = Result.mapError(
-      FileSd.decode(text, { path, portOf }),
-      (detail) => new FetchError({ target: path, reason: "BadResponse", detail })
-    )
-    return yield* vet(yield* Effect.fromResult(named), { backend, target: path, hostNames })
+    if (last?.mark !== found.mark) last = { mark: found.mark, named: yield* decode(yield* found.content) }
+    return yield* vet(last.named, { backend, target: path, hostNames })
   }).pipe(Effect.withSpan("FileFetcher.fetch"))
 
   const awaitChange = Effect.gen(function* () {

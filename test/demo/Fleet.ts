@@ -5,6 +5,7 @@
 import { Effect, Scope } from "effect"
 import { endpointKey } from "../../src/domain/State.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
+import * as Ports from "../servers/Ports.ts"
 import type { Sandbox } from "./Sandbox.ts"
 
 export interface Fleet {
@@ -42,7 +43,8 @@ export const make = (sandbox: Sandbox): Effect.Effect<Fleet, never, Scope.Scope>
     const startOne = Effect.gen(function* () {
       const colour = generations[generation % generations.length]!
       const name = `${colour}-${[...started.keys()].filter((one) => one.startsWith(`${colour}-`)).length + 1}`
-      const server = yield* HttpBackends.make({ name, address: addressOf(started.size) })
+      const port = yield* Effect.promise(() => Ports.unused())
+      const server = yield* HttpBackends.make({ name, address: addressOf(started.size), port })
       started.set(name, server)
       names.set(endpointKey(server.endpoint), name)
       return name

@@ -51,7 +51,7 @@ export const make = (haproxy: string): Effect.Effect<Sandbox, never, Scope.Scope
       Effect.promise(() => mkdtemp(join(tmpdir(), "ep2-demo-"))),
       (made) => Effect.promise(() => rm(made, { recursive: true, force: true, maxRetries: 3 }))
     )
-    const [port, statsPort] = yield* Effect.promise(() => Promise.all([Ports.free(), Ports.free()]))
+    const [port, statsPort] = yield* Effect.promise(() => Promise.all([Ports.unused(), Ports.unused()]))
     const files = {
       conf: join(folder, "ep2.conf"),
       template: join(folder, "haproxy.cfg.template"),

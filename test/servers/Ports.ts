@@ -22,11 +22,16 @@ const thousands = 12
 const taken = join(tmpdir(), `ep2-test-ports-${userInfo().uid}`)
 
 /** A port of 127.0.0.1, for as long as this process lives. */
-export const free = async (): Promise<number> => {
+export const free = (): Promise<number> => find((port) => take(String(port)))
+
+/** A port of 127.0.0.1 that nobody listens on now. Leaves nothing on disk. */
+export const unused = (): Promise<number> => find(() => true)
+
+const find = async (isOurs: (port: number) => boolean): Promise<number> => {
   const from = Math.floor(Math.random() * count)
   for (let tries = 0; tries < count; tries++) {
     const port = first + ((from + tries) % count)
-    if (take(String(port)) && (await isFree(port))) return port
+    if (isOurs(port) && (await isFree(port))) return port
   }
   throw new Error(`no free port in ${first} to ${first + count - 1}`)
 }
