@@ -4,11 +4,15 @@
  */
 import "./requireNode.ts"
 import { enableCompileCache } from "node:module"
+import { setFlagsFromString } from "node:v8"
 import { whole } from "./cli/version.ts"
 
 // systemd makes it for the user of ep2 alone (CacheDirectory=). The usual place is one where anybody may write.
 const { CACHE_DIRECTORY: cache } = process.env
 if (cache !== undefined && cache !== "") enableCompileCache(cache)
+
+// V8 would give what is young up to 32 MiB for the bursts of a day, and keep them. A simulation is nothing but a burst.
+if (process.argv[2] !== "simulate") setFlagsFromString("--semi-space-growth-factor=1")
 
 if (process.argv.length === 3 && process.argv[2] === "--version") console.log(whole)
 else import("./cli/CommandLine.ts").then(({ run }) => run())

@@ -22,6 +22,7 @@ ExecReload=/bin/kill -HUP $MAINPID
 
 CacheDirectory=ep2
 CacheDirectoryMode=0700
+Environment=MALLOC_ARENA_MAX=2
 
 KillMode=process
 Restart=always
