@@ -4,9 +4,8 @@
  * This is the lowest edge ep2 has towards HAProxy. Tests and the simulation
  * replace this service and nothing above it.
  */
-import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import { createConnection, type Socket } from "node:net"
 import { Context, Duration, Effect, Layer, Schema, type Scope, Semaphore } from "effect"
-import { Socket } from "effect/socket"
 import { quoted } from "./RuntimeApi.ts"
 
 /** The exchange with a socket broke. Whether HAProxy carried out the commands in flight is unknown: observe again. */
@@ -85,69 +84,103 @@ const makeSockets = Effect.fnUntraced(function* (sockets: ReadonlyArray<string>,
 })
 
 const connect = Effect.fnUntraced(function* (socket: string, replyTimeout: Duration.Duration) {
-  const connection = yield* NodeSocket.makeNet({ path: socket, openTimeout: connectTimeout })
-  const pull = yield* Socket.readerString(connection).pipe(
-    Effect.mapError(
-      (cause) => new SocketError({ socket, reason: "Connect", detail: `cannot connect: ${systemError(cause)}`, cause })
-    )
-  )
-  const { write } = yield* connection.writer
+  const connection = yield* Effect.acquireRelease(open(socket), (opened) => Effect.sync(() => opened.destroy()))
   let greeting = "prompt\n"
-
-  const read = Effect.fnUntraced(function* (count: number) {
-    const chunks: Array<string> = []
-    let tail = ""
-    let prompts = 0
-    const lastWords = () => {
-      const words = chunks.join("").split(promptText).at(-1)?.trim().slice(0, 200) ?? ""
-      return `after ${prompts} of ${count} replies${words === "" ? "" : `, its last words: ${quoted(words)}`}`
-    }
-    while (prompts < count) {
-      const strings = yield* pull.pipe(
-        Effect.mapError(
-          (cause) =>
-            new SocketError({ socket, reason: "Closed", detail: `HAProxy closed the connection ${lastWords()}`, cause })
-        ),
-        Effect.timeoutOrElse({
-          duration: replyTimeout,
-          orElse: () =>
-            new SocketError({
-              socket,
-              reason: "Timeout",
-              detail: `HAProxy was silent for ${Duration.toSeconds(replyTimeout)} s ${lastWords()}`
-            })
-        })
-      )
-      for (const chunk of strings) {
-        chunks.push(chunk)
-        prompts += countPrompts(tail + chunk)
-        // A prompt may be cut in two by the read; two characters are too few to hold a whole one.
-        tail = (tail + chunk).slice(-2)
-      }
-    }
-    return chunks.join("").split(promptText).slice(0, count)
-  })
 
   const ask = Effect.fnUntraced(function* (commands: ReadonlyArray<string>) {
     if (commands.length === 0) return []
     const greetings = greeting === "" ? 0 : 1
-    // As bytes: Node writes a long text several times slower than what it takes to encode it.
-    const sent = write(Buffer.from(`${greeting}${commands.join("\n")}\n`)).pipe(
-      Effect.mapError(
-        (cause) => new SocketError({ socket, reason: "Closed", detail: `cannot write: ${systemError(cause)}`, cause })
-      )
-    )
+    const text = `${greeting}${commands.join("\n")}\n`
     greeting = ""
-    // HAProxy stops reading while its replies are not read, so both go on at once. When it is silent, the write is
-    // given up with the read, also where the caller may not be interrupted.
-    const [, replies] = yield* Effect.all([Effect.interruptible(sent), read(commands.length + greetings)], {
-      concurrency: 2
-    })
-    return replies.slice(greetings).map((reply) => reply.replace(/^\n+|\n+$/g, ""))
+    const replies = yield* exchange(connection, { socket, text, count: commands.length + greetings, replyTimeout })
+    return replies.slice(greetings).map(trimmed)
   })
 
   return { socket, ask } satisfies Session
 })
+
+const open = (socket: string): Effect.Effect<Socket, SocketError> =>
+  Effect.callback<Socket, SocketError>((resume) => {
+    const connection = createConnection({ path: socket }).setEncoding("utf8")
+    const fail = (words: string, cause?: unknown) => {
+      clearTimeout(timer)
+      connection.destroy()
+      resume(new SocketError({ socket, reason: "Connect", detail: `cannot connect: ${words}`, cause }))
+    }
+    const waited = `connect ${socket}: no answer within ${Duration.toSeconds(connectTimeout)} s`
+    const timer = setTimeout(() => fail(waited), Duration.toMillis(connectTimeout))
+    connection.once("connect", () => {
+      clearTimeout(timer)
+      resume(Effect.succeed(connection))
+    })
+    // Stays for as long as the connection does: what goes wrong later is seen by its close.
+    connection.on("error", (cause) => fail(cause.message, cause))
+    return Effect.sync(() => {
+      clearTimeout(timer)
+      connection.destroy()
+    })
+  })
+
+interface Exchange {
+  readonly socket: string
+  /** Commands, one a line. */
+  readonly text: string
+  /** How many replies they have. */
+  readonly count: number
+  readonly replyTimeout: Duration.Duration
+}
+
+/**
+ * Writes and reads at once, since HAProxy stops reading while its replies are not
+ * read. On Node's own socket: a pass is mostly this, and the fibers, streams and
+ * scopes of `effect/socket` took two milliseconds of the processor for each.
+ */
+const exchange = (connection: Socket, { count, replyTimeout, socket, text }: Exchange) =>
+  Effect.callback<ReadonlyArray<string>, SocketError>((resume) => {
+    const chunks: Array<string> = []
+    let tail = ""
+    let prompts = 0
+
+    const letGo = () => {
+      clearTimeout(timer)
+      connection.off("data", hear).off("end", closed).off("close", closed).pause()
+    }
+    const fail = (reason: "Timeout" | "Closed", what: string) => {
+      letGo()
+      const words = chunks.join("").split(promptText).at(-1)?.trim().slice(0, 200) ?? ""
+      const last = words === "" ? "" : `, its last words: ${quoted(words)}`
+      const cause = connection.errored ?? undefined
+      resume(
+        new SocketError({
+          socket,
+          reason,
+          detail: `HAProxy ${what} after ${prompts} of ${count} replies${last}`,
+          cause
+        })
+      )
+    }
+    const closed = () => fail("Closed", "closed the connection")
+    const silent = () => fail("Timeout", `was silent for ${Duration.toSeconds(replyTimeout)} s`)
+    const hear = (chunk: string) => {
+      timer.refresh()
+      chunks.push(chunk)
+      prompts += countPrompts(tail + chunk)
+      // A prompt may be cut in two by the read; two characters are too few to hold a whole one.
+      tail = (tail + chunk).slice(-2)
+      if (prompts < count) return
+      letGo()
+      resume(Effect.succeed(chunks.join("").split(promptText).slice(0, count)))
+    }
+
+    const timer = setTimeout(silent, Duration.toMillis(replyTimeout))
+    if (connection.destroyed) closed()
+    else {
+      connection.on("data", hear).once("end", closed).once("close", closed).resume()
+      // As bytes: Node writes a long text several times slower than what it takes to encode it.
+      connection.write(Buffer.from(text))
+    }
+    return Effect.sync(letGo)
+  })
 
 const countPrompts = (text: string): number => {
   let count = 0
@@ -155,8 +188,10 @@ const countPrompts = (text: string): number => {
   return count
 }
 
-/** The system's own words (`connect ENOENT /run/…`) out of Effect's wrapping. */
-const systemError = (error: Socket.SocketError): string => {
-  const cause = "cause" in error.reason ? error.reason.cause : undefined
-  return cause instanceof Error && cause.message !== "" ? cause.message : error.message
+/** Without the line ends around it. */
+const trimmed = (reply: string): string => {
+  let [from, to] = [0, reply.length]
+  while (reply[from] === "\n") from++
+  while (to > from && reply[to - 1] === "\n") to--
+  return reply.slice(from, to)
 }
