@@ -114,6 +114,7 @@ const makeWatch = Effect.fnUntraced(function* (given: {
   let query: Query | undefined
   /** The answer that was a change, until it is fetched: to ask for it again would cost as much as all that follows. */
   let change: { readonly health: ConsulHealth.Health; readonly atMillis: number } | undefined
+  let hasTold = false
 
   const askConsul = Effect.fnUntraced(function* (how: {
     timeout: Duration.Duration
@@ -158,6 +159,9 @@ const makeWatch = Effect.fnUntraced(function* (given: {
 
   const awaitChange = Effect.gen(function* () {
     let pause = 0
+    // HAProxy is told of the last change meanwhile, and this would hold that up: the next query waits from that index.
+    if (hasTold) yield* Effect.sleep(afterChange)
+    hasTold = false
     // Before the first success nothing is seen, and any answer is a change; an error is none, or an agent that is in
     // trouble when ep2 starts would be asked without pause.
     while (true) {
@@ -176,6 +180,7 @@ const makeWatch = Effect.fnUntraced(function* (given: {
       index = nextIndex(current.from, answer.index)
       if (fingerprint(answer.named) !== seen) {
         // After an index that went back, what was answered may be older than what was asked for.
+        hasTold = true
         change = index === 0 ? undefined : { health: answer, atMillis: yield* Clock.currentTimeMillis }
         return
       }
@@ -190,6 +195,8 @@ const makeWatch = Effect.fnUntraced(function* (given: {
 
 /** An answer that was a change counts for so long: whoever waited for it fetches at once. */
 const freshMillis = 100
+/** About as long as a pass. */
+const afterChange = Duration.millis(10)
 const minPauseMillis = 20
 const maxPauseMillis = 1000
 
