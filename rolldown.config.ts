@@ -53,6 +53,14 @@ const licences = (): Plugin => ({
   }
 })
 
+/** Says of the folder that it holds modules, wherever it is copied to. */
+const aboutFolder = (): Plugin => ({
+  name: "ep2:about-folder",
+  generateBundle() {
+    this.emitFile({ type: "asset", fileName: "package.json", source: `${JSON.stringify({ type: "module" })}\n` })
+  }
+})
+
 const licenceOf = (folder: string): string => {
   const { license, name, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
   const file = readdirSync(folder).find((one) => /^licen[cs]e/i.test(one))
@@ -72,12 +80,13 @@ export default defineConfig({
   platform: "node",
   // The AWS SDK names its ES modules here, of which only what is used comes along: 0.6 in place of 2.2 MB.
   resolve: { mainFields: ["module", "main"] },
-  plugins: [builtinsInOrder(), licences(), executable()],
+  plugins: [builtinsInOrder(), licences(), aboutFolder(), executable()],
   output: {
     dir: "dist/bin",
     cleanDir: true,
     format: "esm",
-    chunkFileNames: "[name].js",
+    // By its content, so that an ep2 that runs while another version is installed finds its own part or none.
+    chunkFileNames: "[name]-[hash].js",
     banner: ({ isEntry }) => (isEntry ? "#!/usr/bin/env node" : ""),
     sourcemap: true,
     // Text that is only there to be read is a third of it, and Node reads it at each start.

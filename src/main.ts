@@ -7,12 +7,20 @@ import { enableCompileCache } from "node:module"
 import { setFlagsFromString } from "node:v8"
 import { whole } from "./cli/version.ts"
 
-// systemd makes it for the user of ep2 alone (CacheDirectory=). The usual place is one where anybody may write.
-const { CACHE_DIRECTORY: cache } = process.env
-if (cache !== undefined && cache !== "") enableCompileCache(cache)
+// The unit has systemd make it for the user of ep2 alone (CacheDirectory=). The usual place is one where anybody may write.
+const [cache = ""] = process.env.CACHE_DIRECTORY?.split(":") ?? []
+if (cache !== "") enableCompileCache(cache)
 
 // V8 would give what is young up to 32 MiB for the bursts of a day, and keep them. A simulation is nothing but a burst.
 if (process.argv[2] !== "simulate") setFlagsFromString("--semi-space-growth-factor=1")
 
 if (process.argv.length === 3 && process.argv[2] === "--version") console.log(whole)
-else import("./cli/CommandLine.ts").then(({ run }) => run())
+else {
+  import("./cli/CommandLine.ts").then(
+    ({ run }) => run(),
+    (cause: unknown) => {
+      console.error(`ep2: a part of it cannot be loaded: ${cause}: install it anew`)
+      process.exitCode = 1
+    }
+  )
+}

@@ -15,7 +15,7 @@
  * line counts the tests and the steps; the exit code is 0 only if none failed.
  */
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { constants, homedir, tmpdir } from "node:os"
 import { join, relative, resolve } from "node:path"
 
@@ -28,7 +28,11 @@ const versions = process.env.EP2_HAPROXY_VERSIONS ?? (isAll ? "2.2,2.6,3.0,3.2" 
 const servers = [...new Set(["2.2", "2.6", "3.0", "3.2", ...versions.split(",").map((version) => version.trim())])]
   .map((version) => `haproxy-${version}`)
   .concat("consul-1.8", "moto-5", "nix-2.8")
-const env = { ...process.env, EP2_HAPROXY_VERSIONS: versions, ...(isAll ? { EP2_TEST_ALL: "1" } : {}) }
+const env: NodeJS.ProcessEnv = {
+  ...process.env,
+  EP2_HAPROXY_VERSIONS: versions,
+  ...(isAll ? { EP2_TEST_ALL: "1" } : {})
+}
 const width = "effect diagnostics".length
 
 interface Outcome {
@@ -110,6 +114,8 @@ interface Report {
     readonly name: string
     readonly status: string
     readonly assertionResults: ReadonlyArray<{
+      readonly ancestorTitles: ReadonlyArray<string>
+      readonly title: string
       readonly fullName: string
       readonly status: string
       readonly failureMessages: ReadonlyArray<string>
@@ -119,6 +125,7 @@ interface Report {
 
 interface FailedTest {
   readonly file: string
+  /** As `vitest -t` knows it. */
   readonly name: string
   readonly said: string
 }
@@ -140,33 +147,39 @@ const leftOut = ({ testResults }: Report): ReadonlyArray<string> =>
         .filter(({ status }) => status !== "passed" && status !== "failed")
         .map(({ fullName }) => fullName)
 
+type Result = Report["testResults"][number]["assertionResults"][number]
+
+const nameOf = ({ ancestorTitles, title }: Result): string => [...ancestorTitles, title].join(" > ")
+
 /** The tests that failed, each with the first line of what it said. */
 const failures = ({ testResults }: Report): ReadonlyArray<FailedTest> =>
   testResults.flatMap(({ name: path, assertionResults }) =>
     assertionResults
       .filter(({ status }) => status === "failed")
-      .map(({ fullName, failureMessages }) => ({
+      .map((result) => ({
         file: relative(root, path),
-        name: fullName,
-        said: failureMessages[0]?.split("\n")[0] ?? "no message"
+        name: nameOf(result),
+        said: result.failureMessages[0]?.split("\n")[0] ?? "no message"
       }))
   )
 
 /** More tests than these fail of a defect, not of a busy machine. */
 const mostUnsteady = 2
 
+/** What chance has found once it does not find again. */
+const isByChance = ({ said }: FailedTest): boolean => /property|seed|counterexample/i.test(said)
+
 /** Runs tests with nothing beside them; answers which of them passed. */
 const again = async (tests: ReadonlyArray<FailedTest>): Promise<ReadonlySet<FailedTest>> => {
-  if (tests.length === 0 || tests.length > mostUnsteady) return new Set()
+  if (tests.length === 0 || tests.length > mostUnsteady || tests.some(isByChance)) return new Set()
   const file = join(folder, "again.json")
   const names = `^(${tests.map(({ name }) => literal(name)).join("|")})$`
   const files = [...new Set(tests.map((test) => test.file))]
   const options = ["--maxWorkers=1", "--reporter=default", "--reporter=json", `--outputFile.json=${file}`, "-t", names]
-  await step("once more", () => command(["vitest", "run", ...files, ...options], { isShown: true }))
+  const line = ["vitest", "run", ...files, ...options]
+  if (!(await step("once more", () => command(line, { isShown: true })))) return new Set()
   const passed = readReport(file).testResults.flatMap(({ name: path, assertionResults }) =>
-    assertionResults
-      .filter(({ status }) => status === "passed")
-      .map(({ fullName }) => `${relative(root, path)}\n${fullName}`)
+    assertionResults.filter(({ status }) => status === "passed").map((one) => `${relative(root, path)}\n${nameOf(one)}`)
   )
   return new Set(tests.filter((test) => passed.includes(`${test.file}\n${test.name}`)))
 }
@@ -182,22 +195,31 @@ const steps = await twoAtATime([
   () => step("tracked files", trackedFiles),
   () => step("build", () => command(["rolldown", "--config", "rolldown.config.ts"]))
 ])
-const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
+const unhandled = join(folder, "unhandled")
+env.EP2_TEST_UNHANDLED = unhandled
+const reporters = [
+  "--reporter=default",
+  "--reporter=./test/Unhandled.ts",
+  "--reporter=json",
+  `--outputFile.json=${report}`
+]
 const isTested = await step("tests", () => command(["vitest", "run", ...reporters, ...args], { isShown: true }))
 const tests = readReport(report)
 const failedTests = failures(tests)
 const unloaded = tests.testResults.filter(
   ({ status, assertionResults }) => status === "failed" && assertionResults.every((test) => test.status !== "failed")
 )
-// A run may fail without either: an error that nobody awaited, no test at all.
-const isUnexplained = !isTested && failedTests.length + unloaded.length === 0
-const failedSteps = steps.filter((isOk) => !isOk).length + unloaded.length + (isUnexplained ? 1 : 0)
+const errors = existsSync(unhandled) ? readFileSync(unhandled, "utf8").split("\n") : []
+// A run may fail without any of these: no test at all.
+const isUnexplained = !isTested && failedTests.length + unloaded.length + errors.length === 0
+const failedSteps = steps.filter((isOk) => !isOk).length + unloaded.length + errors.length + (isUnexplained ? 1 : 0)
 const unsteady = await again(failedTests)
 const failed = failedTests.length - unsteady.size + failedSteps
 const passed = tests.numPassedTests + unsteady.size + steps.filter((isOk) => isOk).length
 const minutes = (performance.now() - start) / 60_000
 const isLate = minutes > limitMinutes ? ", which is over it" : ""
 for (const name of leftOut(tests)) console.log(`NOT RUN ${name}`)
+for (const error of errors) console.log(`FAILED an error that no test awaited: ${error}`)
 for (const { name } of unloaded) console.log(`FAILED ${relative(root, name)}: the file as a whole`)
 for (const test of failedTests) {
   console.log(`${unsteady.has(test) ? "UNSTEADY, passed alone" : "FAILED"} ${test.file}: ${test.name}: ${test.said}`)

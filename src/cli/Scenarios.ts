@@ -40,7 +40,10 @@ export interface Given {
 }
 
 /** Plays one of them and prints it. A rule that was broken ends it with 1. */
-export const simulate = Effect.fnUntraced(function* (given: Given, play: (given: Play) => Effect.Effect<Outcome>) {
+export const simulate = Effect.fnUntraced(function* (
+  given: Given,
+  play: (given: Play) => Effect.Effect<Outcome, Stop>
+) {
   const { settings, template } = yield* load(given.conf)
   const seed = Option.getOrElse(given.seed, () => 1)
   const name = Option.getOrElse(given.scenario, () => (Option.isSome(given.seed) ? random.name : defaults.scenario))

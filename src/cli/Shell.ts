@@ -9,6 +9,7 @@
 import { isatty } from "node:tty"
 import { Console, Effect, Layer, Option } from "effect"
 import { CliConfig, CliOutput, Completions, GlobalFlag } from "effect/cli"
+import { load } from "./Stop.ts"
 import * as Version from "./version.ts"
 
 const output = 1
@@ -68,7 +69,10 @@ const completions = GlobalFlag.Action({
   run: Effect.fnUntraced(function* (shell, { command }) {
     if (Option.isNone(shell)) return
     const { name } = command
-    const { names } = yield* Effect.promise(() => import("./Scenarios.ts"))
+    const { names } = yield* load(() => import("./Scenarios.ts")).pipe(
+      Effect.tapError(({ message }) => Console.error(`ep2: ${message}`)),
+      Effect.orDie
+    )
     yield* Console.log(
       Completions.generate(name, shell.value, completed(Completions.fromCommand(command), valuesOf(names)))
     )

@@ -102,7 +102,10 @@ export interface DesiredState {
   readonly leaving: ReadonlyArray<Leaving>
 }
 
-/** Whether two answers say the same, in the same order. What cannot be served, or not yet, or not any more, is always looked at anew. */
+/**
+ * Whether two answers say the same, in the same order. With something that cannot be served, or not yet, or not any more,
+ * only the very same answer does.
+ */
 export const isSameAnswer = (one: DesiredState, other: DesiredState): boolean =>
   one === other || (one.backend === other.backend && hasSameWanted(one, other))
 

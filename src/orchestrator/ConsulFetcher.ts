@@ -114,6 +114,7 @@ const makeWatch = Effect.fnUntraced(function* (given: {
   let query: Query | undefined
   /** The answer that was a change, until it is fetched: to ask for it again would cost as much as all that follows. */
   let change: { readonly health: ConsulHealth.Health; readonly atMillis: number } | undefined
+  /** The last wait ended with a change. */
   let hasTold = false
 
   const askConsul = Effect.fnUntraced(function* (how: {
@@ -179,8 +180,8 @@ const makeWatch = Effect.fnUntraced(function* (given: {
       query = undefined
       index = nextIndex(current.from, answer.index)
       if (fingerprint(answer.named) !== seen) {
-        // After an index that went back, what was answered may be older than what was asked for.
         hasTold = true
+        // After an index that went back, what was answered may be older than what was asked for.
         change = index === 0 ? undefined : { health: answer, atMillis: yield* Clock.currentTimeMillis }
         return
       }

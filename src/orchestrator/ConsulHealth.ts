@@ -4,6 +4,7 @@
  * Source: Consul HTTP API, "Health HTTP Endpoint", "Blocking Queries" and
  * "Consistency Modes"; answers as recorded from Consul 1.8.
  */
+import { createHash } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import { Duration, Effect, Redacted, Schema } from "effect"
 import type { Refused } from "../domain/State.ts"
@@ -38,8 +39,8 @@ export interface Health {
   /** `X-Consul-Index`; `undefined` where there is none, or one that cannot be waited on. */
   readonly index: number | undefined
   readonly named: Named
-  /** The text that says it. */
-  readonly body: string
+  /** Of the text that says it. */
+  readonly hash: string
 }
 
 /** Asks to be answered only when something has happened since `index`, or `wait` is over. */
@@ -91,7 +92,8 @@ export const ask = Effect.fn("ConsulHealth.ask")(function* (
   const { body } = answer
   const given = Number(answer.header("x-consul-index"))
   const index = Number.isFinite(given) && given > 0 ? given : undefined
-  if (options.known?.body === body) return { ...options.known, index } satisfies Health
+  const hash = createHash("sha256").update(body).digest("hex")
+  if (options.known?.hash === hash) return { ...options.known, index } satisfies Health
   const instances = yield* decode(body).pipe(
     Effect.mapError(
       (cause) =>
@@ -103,7 +105,7 @@ export const ask = Effect.fn("ConsulHealth.ask")(function* (
         })
     )
   )
-  return { index, body, named: candidatesOf(instances, target) } satisfies Health
+  return { index, hash, named: candidatesOf(instances, target) } satisfies Health
 })
 
 const pathOf = (target: ConsulTarget, block: Block | undefined): string => {

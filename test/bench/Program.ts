@@ -1,5 +1,5 @@
 /** ep2 as npm installs it: built anew from the sources, in a folder that ends with the scope. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { Effect } from "effect"
@@ -17,8 +17,6 @@ export const build = Effect.gen(function* () {
     const made = await rolldown(config)
     await made.write({ ...config.output, dir: dirname(program) })
     await made.close()
-    // Without it Node reads each file once more, to find out that it is a module.
-    await writeFile(join(folder, "package.json"), JSON.stringify({ type: "module" }))
   })
   return program
 })

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Duration, Effect, Layer } from "effect"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
@@ -6,6 +7,9 @@ import * as HaproxyServer from "../servers/HaproxyServer.ts"
 
 /** How long a process may be silent, here. */
 const replyTimeout = Duration.millis(400)
+
+const isStopped = (pid: number): boolean =>
+  readdirSync(`/proc/${pid}/task`).every((task) => /\) T /.test(readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8")))
 
 describe("a process that is stopped", () => {
   it.live("is waited for once, and observed again only after it has said who it is", () =>
@@ -27,6 +31,8 @@ describe("a process that is stopped", () => {
       const worker = (yield* server.running).workers[0]!
 
       process.kill(worker, "SIGSTOP")
+      // On a busy machine one of its threads may run on until the one that has the signal gets its turn.
+      yield* Effect.sleep("5 millis").pipe(Effect.repeat({ until: () => isStopped(worker) }))
       const first = yield* observe
       const second = yield* observe
       process.kill(worker, "SIGCONT")

@@ -63,7 +63,11 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 describe("the npm package", () => {
   it("holds the program, what is exported, the licences and the documentation, and nothing of the checkout", () => {
-    const kinds = [/^dist\/bin\/(.+\.js|.+\.js\.map|LICENSES\.txt)$/, /^dist\/lib\/.*\.js$/, /^dist\/types\/.*\.d\.ts$/]
+    const kinds = [
+      /^dist\/bin\/(.+\.js|.+\.js\.map|LICENSES\.txt|package\.json)$/,
+      /^dist\/lib\/.*\.js$/,
+      /^dist\/types\/.*\.d\.ts$/
+    ]
     const others = [/^docs\//, /^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/]
 
     const paths = packed.files.map(({ path }) => path)

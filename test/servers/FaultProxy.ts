@@ -3,7 +3,6 @@
  * a real server cannot be made to do, done to its real answers.
  */
 import * as http from "node:http"
-
 import { Effect } from "effect"
 import * as Ports from "./Ports.ts"
 

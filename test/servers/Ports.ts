@@ -51,12 +51,18 @@ export const freeThousand = async (offsets: ReadonlySet<number>) => {
   throw new Error("no thousand ports of which all that are needed are free")
 }
 
+const ours = new Set<string>()
+process.on("exit", () => {
+  for (const file of ours) rmSync(file, { force: true })
+})
+
 const take = (name: string): boolean => {
   const file = join(taken, name)
   mkdirSync(taken, { recursive: true })
   for (const isSecondTry of [false, true]) {
     try {
       writeFileSync(file, String(process.pid), { flag: "wx" })
+      ours.add(file)
       return true
     } catch {
       if (isSecondTry || isAlive(file)) return false
