@@ -8,6 +8,8 @@ export default defineConfig({
     testTimeout: process.env.EP2_TEST_ALL === undefined ? 60_000 : 240_000,
     hookTimeout: 60_000,
     maxWorkers: 3,
+    // A worker of its own for each file would load Effect anew for each: a minute in all.
+    isolate: false,
     reporters: ["default"]
   }
 })
