@@ -1,4 +1,15 @@
 import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
+
+/** Files that take the longest go first, so that none of them is left over when all others are done. */
+class LongFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>) {
+    const isLong = ({ moduleId }: TestSpecification) =>
+      /\/(KillPoints|Seeds|Seeds\.second|Pool|Aws)\.test\.ts$/.test(moduleId)
+    const sorted = await super.sort(files)
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
+  }
+}
 
 export default defineConfig({
   test: {
@@ -10,6 +21,7 @@ export default defineConfig({
     maxWorkers: 3,
     // A worker of its own for each file would load Effect anew for each: a minute in all.
     isolate: false,
+    sequence: { sequencer: LongFirst },
     reporters: ["default"]
   }
 })
