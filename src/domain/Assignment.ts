@@ -50,12 +50,14 @@ export const make = (
     taken.add(key)
   }
 
-  const free = freeNames(views, canAdd).filter((name) => !placed.has(name))
+  const free = freeNames(views, canAdd)
+    .filter((name) => !placed.has(name))
+    .values()
   const fresh = canAdd ? newNames(views) : undefined
   const unplaced: Array<Wanted> = []
   for (const [key, one] of byKey) {
     if (taken.has(key)) continue
-    const name = free.shift() ?? fresh?.next().value
+    const name = free.next().value ?? fresh?.next().value
     if (name === undefined) unplaced.push(one)
     else placed.set(name, one)
   }

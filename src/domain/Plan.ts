@@ -178,7 +178,7 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
 
   const actions: Array<Action> = []
   const drains = new Map<string, number>()
-  const held: Array<Held> = []
+  const held = new Map<string, Held>()
   let isMoving = awaited.size > 0
   const absent = [...bySocket].flatMap(([socket, servers]) =>
     placed.filter(({ server }) => !servers.has(server)).map(({ server }) => ({ socket, server }))
@@ -197,8 +197,8 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
         const isUnproven = !isReady || server.health === "unproven" || server.isCheckOff === true
         const prove = mayProve && isUnproven
         actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove, isReady, ...off }))
-      } else if (server.admin !== "ready" && !held.some((one) => one.server === server.name)) {
-        held.push({ ...goal, admin: server.admin })
+      } else if (server.admin !== "ready" && !held.has(server.name)) {
+        held.set(server.name, { ...goal, admin: server.admin })
       }
     } else if (goal !== undefined && isFree(server)) {
       actions.push(Action.Arrive({ ...step, endpoint: goal.endpoint, prove: mayProve, ...off }))
@@ -236,7 +236,7 @@ export const make = (desired: DesiredState, observed: ObservedState, memory: Mem
     placed,
     unplaced,
     isIncomplete: absent.length > 0,
-    held,
+    held: [...held.values()],
     isMoving: isMoving || actions.length > 0,
     memory: { arrivals, drains }
   }

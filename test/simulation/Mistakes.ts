@@ -19,7 +19,7 @@ export const mistakes: ReadonlyArray<Mistake> = [
     part: "planner",
     name: "a server that the operator holds is put back to work",
     file: "domain/Plan.ts",
-    from: "held.push({ ...goal, admin: server.admin })",
+    from: "held.set(server.name, { ...goal, admin: server.admin })",
     to: "actions.push(Action.Resume({ ...step, endpoint: goal.endpoint, prove: false, isReady: false, ...off }))"
   },
   {
