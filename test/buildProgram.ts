@@ -5,21 +5,26 @@
  */
 import { spawnSync } from "node:child_process"
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { dirname, join, resolve } from "node:path"
+import { join, resolve } from "node:path"
 import { rolldown } from "rolldown"
 import config from "../rolldown.config.ts"
 
 const parent = resolve(import.meta.dirname, "../node_modules/.cache")
+
+/** Builds it into a folder, out of another first file if one is named; resolves to the path of the program. */
+export const buildInto = async (dir: string, input?: string): Promise<string> => {
+  const build = await rolldown(input === undefined ? config : { ...config, input: { ep2: input } })
+  await build.write({ ...config.output, dir })
+  await build.close()
+  return join(dir, "ep2.js")
+}
 
 export default async () => {
   mkdirSync(parent, { recursive: true })
   const folder = mkdtempSync(join(parent, "ep2-test-"))
   // Some tests run it as another user.
   chmodSync(folder, 0o755)
-  const program = join(folder, "bin", "ep2.js")
-  const build = await rolldown(config)
-  await build.write({ ...config.output, dir: dirname(program) })
-  await build.close()
+  const program = await buildInto(join(folder, "bin"))
   // Read by test/integration/World.ts; the second is Node's own, and what it keeps is made here once.
   process.env.EP2_TEST_PROGRAM = program
   process.env.NODE_COMPILE_CACHE = join(folder, "cache")

@@ -12,7 +12,7 @@ import { runMain } from "./runMain.ts"
 import * as Shell from "./Shell.ts"
 import * as Simulate from "./Simulate.ts"
 import * as Start from "./Start.ts"
-import { load } from "./Stop.ts"
+import { loadPart } from "./Stop.ts"
 import { version } from "./version.ts"
 
 /** `ep2` by itself, and `ep2 -f FILE`, start the loop, as EP2 1.0 did. */
@@ -33,7 +33,7 @@ const root = Command.make("ep2", { conf: ConfFlag.conf }, ({ conf }) => Start.ru
     ...Overrule.commands,
     Simulate.commandWith((given) =>
       Effect.flatMap(
-        load(() => import("./Simulated.ts")),
+        loadPart(() => import("./Simulated.ts")),
         ({ play }) => play(given)
       )
     )

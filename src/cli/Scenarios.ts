@@ -18,13 +18,14 @@ const random = {
   description: "every kind of event by chance, from --seed; all is repaired in the end"
 }
 
+const all = [...Scenario.builtIns, random]
+
 /** What `--scenario` takes besides a file. */
-export const names: ReadonlyArray<string> = [...Scenario.builtIns, random].map(({ name }) => name)
+export const names: ReadonlyArray<string> = all.map(({ name }) => name)
 
 /** Prints the names of the scenarios and what they are. */
 export const list = Effect.gen(function* () {
-  const all = [...Scenario.builtIns, random]
-  const width = Math.max(...all.map(({ name }) => name.length))
+  const width = Math.max(...names.map((name) => name.length))
   for (const { description, name } of all) yield* Console.log(`${name.padEnd(width)}  ${description}`)
 })
 

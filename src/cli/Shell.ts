@@ -9,7 +9,7 @@
 import { isatty } from "node:tty"
 import { Console, Effect, Layer, Option } from "effect"
 import { CliConfig, CliOutput, Completions, GlobalFlag } from "effect/cli"
-import { load } from "./Stop.ts"
+import { loadPart } from "./Stop.ts"
 import * as Version from "./version.ts"
 
 const output = 1
@@ -69,7 +69,7 @@ const completions = GlobalFlag.Action({
   run: Effect.fnUntraced(function* (shell, { command }) {
     if (Option.isNone(shell)) return
     const { name } = command
-    const { names } = yield* load(() => import("./Scenarios.ts")).pipe(
+    const { names } = yield* loadPart(() => import("./Scenarios.ts")).pipe(
       Effect.tapError(({ message }) => Console.error(`ep2: ${message}`)),
       Effect.orDie
     )

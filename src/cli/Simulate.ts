@@ -11,7 +11,7 @@ import type * as Settings from "../settings/Settings.ts"
 import type { Outcome } from "../simulation/Outcome.ts"
 import type * as Scenario from "../simulation/Scenario.ts"
 import * as ConfFlag from "./ConfFlag.ts"
-import { load, type Stop } from "./Stop.ts"
+import { loadPart, type Stop } from "./Stop.ts"
 
 /** The HAProxy that is simulated: those differ in what they can do. */
 export const versions = ["2.2", "2.6", "3.0", "3.2"] as const
@@ -67,7 +67,7 @@ const flags = {
 /** The command, with what plays. */
 export const commandWith = (play: (given: Play) => Effect.Effect<Outcome, Stop>) =>
   Command.make("simulate", flags, (given) =>
-    load(() => import("./Scenarios.ts")).pipe(
+    loadPart(() => import("./Scenarios.ts")).pipe(
       Effect.flatMap((Scenarios) => (given.list ? Scenarios.list : Scenarios.simulate(given, play))),
       Effect.provide(NodeFileSystem.layer),
       Effect.tapError((stop) => Console.error(`ep2: ${stop.message}`))

@@ -13,8 +13,11 @@ export class Stop extends Schema.TaggedError<Stop>()("Stop", {
 export const stopWith = (exitCode: number) => (error: { readonly message: string }) =>
   new Stop({ message: error.message, exitCode })
 
+/** The same of a conf, or of what it names, that cannot be used. */
+export const badInput = stopWith(exitCodes.badConfig)
+
 /** Loads a part of ep2 that most of what it does has no use for. */
-export const load = <A>(part: () => Promise<A>) =>
+export const loadPart = <A>(part: () => Promise<A>) =>
   Effect.tryPromise({
     try: part,
     catch: (cause) =>
@@ -23,6 +26,3 @@ export const load = <A>(part: () => Promise<A>) =>
         exitCode: exitCodes.unexpected
       })
   })
-
-/** The same of a conf, or of what it names, that cannot be used. */
-export const badInput = stopWith(exitCodes.badConfig)

@@ -132,8 +132,8 @@ interface Exchange {
 
 /**
  * Writes and reads at once, since HAProxy stops reading while its replies are not
- * read. On Node's own socket: a pass is mostly this, and the fibers, streams and
- * scopes of `effect/socket` took two milliseconds of the processor for each.
+ * read. On Node's own socket: a pass at rest is mostly this, and the fibers, streams
+ * and scopes of `effect/socket` were much of what it cost.
  */
 const exchange = (connection: Socket, { count, replyTimeout, socket, text }: Exchange) =>
   Effect.callback<ReadonlyArray<string>, SocketError>((resume) => {

@@ -82,10 +82,13 @@ export const vet = Effect.fnUntraced(function* (
   const known = vetted.get(named)
   if (known?.backend === options.backend) return known
   const judged = [...named.candidates].sort(byOrigin).map(judge)
-  const open = judged.flatMap((one) => (isVerdict(one) ? [] : [one]))
-  const resolved = yield* Effect.forEach(open, (candidate) => resolve(candidate, options.hostNames), {
-    concurrency: "unbounded"
-  }).pipe(
+  const isFinal = judged.every(isVerdict)
+  // A fiber for each is for those that have something to wait for.
+  const verdicts = yield* Effect.forEach(
+    judged,
+    (one) => (isVerdict(one) ? Effect.succeed(one) : resolve(one, options.hostNames)),
+    { concurrency: isFinal ? 1 : "unbounded" }
+  ).pipe(
     Effect.mapError(
       ({ detail, name }) =>
         new FetchError({
@@ -95,8 +98,6 @@ export const vet = Effect.fnUntraced(function* (
         })
     )
   )
-  const next = resolved.values()
-  const verdicts = judged.map((one) => (isVerdict(one) ? one : next.next().value!))
   const wanted = new Map<string, Wanted>()
   const refused: Array<Refused> = named.refused.map(({ origin, reason }) => ({ origin: oneLine(origin), reason }))
   for (const verdict of verdicts) {
@@ -120,7 +121,7 @@ export const vet = Effect.fnUntraced(function* (
     pending: (named.pending ?? []).map((one) => ({ ...one, origin: oneLine(one.origin) })).sort(byOrigin),
     leaving: [...leaving.values()]
   }
-  if (open.length === 0) vetted.set(named, state)
+  if (isFinal) vetted.set(named, state)
   return state
 })
 

@@ -5,6 +5,7 @@ import * as World from "../integration/World.ts"
 import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as FaultProxy from "../servers/FaultProxy.ts"
 import { MotoServer, region } from "../servers/MotoServer.ts"
+import * as Ports from "../servers/Ports.ts"
 import * as UnixProxy from "../servers/UnixProxy.ts"
 import * as ProcessFigures from "./ProcessFigures.ts"
 import * as Program from "./Program.ts"
@@ -84,7 +85,7 @@ endpoint_url = http://${proxy.host}:${proxy.port}`,
 
 const measure = Effect.fnUntraced(function* (given: Case, program: string, effort: Effort) {
   const { settle, window } = secondsOf(effort)
-  const port = yield* World.freePort
+  const port = yield* Ports.freePort
   const source = yield* sourceOf(given, port)
   const world = yield* World.make({
     version: World.newest,

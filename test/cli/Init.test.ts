@@ -11,6 +11,7 @@ import * as Example from "../../src/settings/Example.ts"
 import { edit } from "../integration/FileWorld.ts"
 import * as World from "../integration/World.ts"
 import * as Binaries from "../servers/Binaries.ts"
+import * as Ports from "../servers/Ports.ts"
 
 const root = resolve(import.meta.dirname, "../..")
 const written = ["ep2.conf", "haproxy.cfg.template", "ep2.service", "haproxy.service.d/ep2.conf"]
@@ -51,7 +52,7 @@ describe("ep2 init", () => {
   it.live.each(Example.orchestrators)("writes for %s what passes ep2 check against a real HAProxy", (orchestrator) =>
     Effect.gen(function* () {
       const dir = yield* makeFolder
-      const port = yield* World.freePort
+      const port = yield* Ports.freePort
 
       const made = run("init", "--dir", dir, "--orchestrator", orchestrator)
       pointInto(dir, port)

@@ -15,6 +15,7 @@ import * as SimulatedHaproxy from "../../src/simulation/SimulatedHaproxy.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HaproxyServer from "../servers/HaproxyServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
+import * as Ports from "../servers/Ports.ts"
 import { parseServers } from "../servers/parseServers.ts"
 
 /** One process with the servers that the contract speaks of: `node1` and `node2` free with a check, `node3` free without. */
@@ -52,7 +53,7 @@ global
 const real = (version: Binaries.HaproxyVersion): Effect.Effect<Subject, never, Scope.Scope> =>
   Effect.gen(function* () {
     const backend = yield* HttpBackends.make({ name: "alive" })
-    const port = yield* HaproxyServer.freePort
+    const port = yield* Ports.freePort
     const server = yield* HaproxyServer.make({ version, config })
     yield* server.start
     return {

@@ -7,6 +7,7 @@ import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HaproxyServer from "../servers/HaproxyServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
+import * as Ports from "../servers/Ports.ts"
 
 const placeholder: Endpoint = { address: "127.0.0.1", port: 1 }
 
@@ -140,7 +141,7 @@ for (const version of Binaries.haproxyVersions()) {
       Effect.gen(function* () {
         const { haproxy, one } = yield* makeTwo(version)
         const { endpoint: alive } = yield* HttpBackends.make({ name: "alive" })
-        const dead: Endpoint = { address: "127.0.0.1", port: yield* HaproxyServer.freePort }
+        const dead: Endpoint = { address: "127.0.0.1", port: yield* Ports.freePort }
         const observed = yield* haproxy.observe("web")
 
         yield* haproxy.apply(makePlan([dead, alive], observed, { prove: true }), observed)
@@ -294,7 +295,7 @@ for (const version of Binaries.haproxyVersions()) {
 
     it.live("counts sessions only while something moves, and frees no server that has one", () =>
       Effect.gen(function* () {
-        const port = yield* HaproxyServer.freePort
+        const port = yield* Ports.freePort
         const frontend = `\nfrontend in\n  bind 127.0.0.1:${port}\n  default_backend web\n`
         const server = yield* HaproxyServer.make({ version, config: (paths) => config(paths) + frontend })
         yield* server.start

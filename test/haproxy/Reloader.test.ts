@@ -13,6 +13,7 @@ import { Reloader } from "../../src/haproxy/Reloader.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HaproxyServer from "../servers/HaproxyServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
+import * as Ports from "../servers/Ports.ts"
 import * as Traffic from "../servers/Traffic.ts"
 
 describe.each(Binaries.sampleVersions())("Reloader by binary with HAProxy %s", (version) => {
@@ -143,7 +144,7 @@ describe.each(Binaries.sampleVersions())("Reloader by binary with HAProxy %s", (
   it.live("refuses a new bind line on a port that another program has, without an outage", () =>
     Effect.gen(function* () {
       const world = yield* running(version)
-      const port = yield* HaproxyServer.freePort
+      const port = yield* Ports.freePort
       const server = createServer().listen(port, "127.0.0.1")
       yield* Effect.promise(() => once(server, "listening"))
       yield* Effect.addFinalizer(() => Effect.sync(() => server.close()))
@@ -406,7 +407,7 @@ interface Timing {
 const make = Effect.fnUntraced(function* (version: Binaries.HaproxyVersion, count = 1) {
   const server = yield* HaproxyServer.make({ version, sockets: count })
   const backend = yield* HttpBackends.make({ name: "backend" })
-  const port = yield* HaproxyServer.freePort
+  const port = yield* Ports.freePort
   const { binary, configFile, pidFile, sockets } = server
   const edges = Layer.merge(ConfigFile.layer({ configFile, binary }), HaproxySocket.layer({ sockets })).pipe(
     Layer.provideMerge(Commands.layer),

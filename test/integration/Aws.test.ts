@@ -1,14 +1,13 @@
 /** AWS Auto Scaling groups end to end: moto's instances have loopback addresses, where real servers listen. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { rolldown } from "rolldown"
-import config from "../../rolldown.config.ts"
 import * as FaultProxy from "../servers/FaultProxy.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import { MotoServer, region } from "../servers/MotoServer.ts"
+import * as Ports from "../servers/Ports.ts"
 import * as Traffic from "../servers/Traffic.ts"
 import * as World from "./World.ts"
 
@@ -23,7 +22,7 @@ const makeWorld = Effect.fnUntraced(function* (
 ) {
   const moto = yield* MotoServer
   const proxy = yield* FaultProxy.make(moto)
-  const port = yield* World.freePort
+  const port = yield* Ports.freePort
   const world = yield* World.make({
     ...options,
     source: () => `[AWS]
@@ -282,12 +281,6 @@ describe("an Auto Scaling group", () => {
         Effect.sync(() => mkdtempSync(join(tmpdir(), "ep2-installed-"))),
         (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
       )
-      const program = join(folder, "bin", "ep2.js")
-      yield* Effect.promise(async () => {
-        const build = await rolldown({ ...config, input: { ep2: resolve(import.meta.dirname, "../../src/main.ts") } })
-        await build.write({ ...config.output, dir: join(folder, "bin") })
-        await build.close()
-      })
       const files = {
         AWS_CONFIG_FILE: join(folder, "config"),
         AWS_SHARED_CREDENTIALS_FILE: join(folder, "credentials")
@@ -300,7 +293,6 @@ describe("an Auto Scaling group", () => {
       writeFileSync(files.AWS_CONFIG_FILE, `[profile ops]\n${role}\n`)
       const { moto, proxy, servers, world } = yield* makeWorld({
         version,
-        program,
         env: files,
         credentials: "profile = ops"
       })

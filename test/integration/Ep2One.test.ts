@@ -7,6 +7,7 @@ import { Effect } from "effect"
 import * as Binaries from "../servers/Binaries.ts"
 import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
+import * as Ports from "../servers/Ports.ts"
 import * as Traffic from "../servers/Traffic.ts"
 import * as World from "./World.ts"
 
@@ -32,7 +33,7 @@ const repairs = {
 const makeWorld = Effect.fnUntraced(function* (version: Binaries.HaproxyVersion, repair: (text: string) => string) {
   const consul = yield* ConsulServer
   const world = yield* World.make({ version, source: () => "" })
-  const [statsPort, statsSocketPort] = [yield* World.freePort, yield* World.freePort]
+  const [statsPort, statsSocketPort] = [yield* Ports.freePort, yield* Ports.freePort]
   const backend = yield* HttpBackends.make({ name: "a" })
   const isRoot = process.getuid?.() === 0
   const errors = join(world.dir, "errors")

@@ -14,6 +14,7 @@ import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as FaultProxy from "../servers/FaultProxy.ts"
 import * as HttpBackends from "../servers/HttpBackends.ts"
 import { MotoServer, region } from "../servers/MotoServer.ts"
+import * as Ports from "../servers/Ports.ts"
 import * as Traffic from "../servers/Traffic.ts"
 import * as World from "./World.ts"
 
@@ -208,7 +209,7 @@ describe.each([World.newest])("HAProxy %s, when the source is wrong,", (version)
       Effect.gen(function* () {
         const moto = yield* MotoServer.make
         const proxy = yield* FaultProxy.make(moto)
-        const port = yield* World.freePort
+        const port = yield* Ports.freePort
         const groups = ["web-a", "web-b", "web-c", "web-d"]
         yield* Effect.forEach(groups, (name) => moto.makeGroup(name, name === "web-d" ? 2 : 1))
         const instances = (yield* Effect.forEach(groups, moto.instances)).flat()

@@ -114,8 +114,6 @@ export const logs = (ep2: Ep2, pattern: RegExp) =>
     Effect.sync(() => pattern.test(ep2.output()))
   ).pipe(Effect.tapCause(() => Effect.logError(`instead:\n${ep2.output().slice(-5000)}`)))
 
-export const freePort: Effect.Effect<number> = Effect.promise(() => Ports.free())
-
 /** Replaces a file in one step, as whoever feeds a file source should. */
 export const replaceFile = (path: string, text: string) =>
   Effect.promise(async () => {
@@ -135,7 +133,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
       for (const pid of await pidsOf(dir)) kill(pid, "SIGKILL")
     })
   )
-  const port = yield* freePort
+  const port = yield* Ports.freePort
   const count = options.processes ?? 1
   const sockets = Array.from({ length: count }, (_, index) => join(dir, `admin-${index + 1}.sock`))
   const paths = {

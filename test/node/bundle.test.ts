@@ -3,8 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { rolldown } from "rolldown"
-import config from "../../rolldown.config.ts"
+import { buildInto } from "../buildProgram.ts"
 
 const requireNode = resolve(import.meta.dirname, "../../src/requireNode.ts")
 
@@ -27,9 +26,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "ep2-bundle-"))
   writeFileSync(join(folder, "main.ts"), entry)
   writeFileSync(join(folder, "lazy.ts"), lazy)
-  const build = await rolldown({ ...config, input: { ep2: join(folder, "main.ts") } })
-  await build.write({ ...config.output, dir: dirname(bundle()) })
-  await build.close()
+  await buildInto(dirname(bundle()), join(folder, "main.ts"))
 })
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -10,7 +10,6 @@ import { join } from "node:path"
 import { Effect, Schedule, type Scope } from "effect"
 import { HaproxySocket, type SocketError } from "../../src/haproxy/HaproxySocket.ts"
 import * as Binaries from "./Binaries.ts"
-import * as Ports from "./Ports.ts"
 
 /** What a config of the test has to name. All of it lies in `dir`. */
 export interface Paths {
@@ -116,9 +115,6 @@ export const make = Effect.fnUntraced(function* (options: Options) {
   }
   return server
 }) satisfies (options: Options) => Effect.Effect<HaproxyServer, never, Scope.Scope>
-
-/** A TCP port of 127.0.0.1 that nobody else takes. */
-export const freePort: Effect.Effect<number> = Effect.promise(() => Ports.free())
 
 const moments = Schedule.spaced("10 millis")
 

@@ -50,7 +50,7 @@ export const make = (options: {
 }): Effect.Effect<HttpBackend, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { address = "127.0.0.1", name } = options
-    const port = options.port ?? (yield* Effect.promise(() => Ports.free()))
+    const port = options.port ?? (yield* Ports.freePort)
     const state = { isHealthy: true, delayMillis: 0, requests: 0, checks: 0, inFlight: 0 }
     const answer = (request: IncomingMessage, response: ServerResponse) => {
       const url = new URL(request.url ?? "/", "http://backend")

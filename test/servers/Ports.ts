@@ -9,6 +9,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir, userInfo } from "node:os"
 import { join } from "node:path"
+import { Effect } from "effect"
 
 /** Below what Linux gives to connections, and above what machines serve on. */
 const first = 10_000
@@ -23,6 +24,9 @@ const taken = join(tmpdir(), `ep2-test-ports-${userInfo().uid}`)
 
 /** A port of 127.0.0.1, for as long as this process lives. */
 export const free = (): Promise<number> => find((port) => take(String(port)))
+
+/** The same. */
+export const freePort: Effect.Effect<number> = Effect.promise(() => free())
 
 /** A port of 127.0.0.1 that nobody listens on now. Leaves nothing on disk. */
 export const unused = (): Promise<number> => find(() => true)
