@@ -41,7 +41,10 @@ const at = ({ draft }: Config, index: number, detail: string): Flaw => {
   return line === undefined ? { detail } : { line, detail }
 }
 
-const named = ({ kind, name }: ConfigText.Section): string => (name === "" ? kind : `${kind} ${name}`)
+const named = ({ kind, name }: ConfigText.Section): string => (name === "" ? kind : `${kind} ${written(name)}`)
+
+/** A word as it stands in a config: one that has a line feed in it, as `app\n`, is still told in one line. */
+const written = (word: string): string => word.replace(/\p{Cc}/gu, (one) => JSON.stringify(one).slice(1, -1))
 
 const missingBackend = ({ sections }: Config, backend: string): Flaw | undefined => {
   if (sections.some((section) => ConfigText.isBackend(section) && section.name === backend)) return undefined
@@ -139,7 +142,8 @@ const missingSockets = (config: Config, sockets: ReadonlyArray<string>): Readonl
     const write = `"stats socket ${socket} mode 600 level admin expose-fd listeners" in the global section`
     const stats = found.find(({ address }) => address === socket)
     if (stats === undefined) {
-      const has = found.length === 0 ? "no stats socket at all" : found.map(({ address }) => address).join(", ")
+      const has =
+        found.length === 0 ? "no stats socket at all" : found.map(({ address }) => written(address)).join(", ")
       return [
         { detail: `has no stats socket ${socket}, which haproxy_socket_file names, it has ${has}: write ${write}` }
       ]

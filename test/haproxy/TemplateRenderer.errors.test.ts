@@ -179,6 +179,14 @@ describe("a backend that the template does not have", () => {
     })
   )
 
+  it.effect("is told in one line, whatever the names of those that it has", () =>
+    Effect.gen(function* () {
+      const error = yield* errorOf("backend a\\nb\\tc\u0007\n  {{nodes}}\n")
+
+      assert.include(error.detail, 'it has "backend a\\nb\\tc\\u0007": correct')
+    })
+  )
+
   it.effect("is told where it has none", () =>
     Effect.gen(function* () {
       const error = yield* errorOf("{{nodes}}\n")

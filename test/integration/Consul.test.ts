@@ -118,7 +118,7 @@ describe.each(World.versions)("Consul to HAProxy %s", (version) => {
       yield* serves(world, [a!])
 
       yield* logs(ep2, /following the source/)
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* logs(ep2, /HAProxy cannot be observed/)
       yield* register(b!)
       yield* consul.deregister("a")

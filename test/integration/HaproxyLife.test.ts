@@ -173,7 +173,7 @@ describe.each(onlyInAll(World.versions))("HAProxy %s", (version) => {
       const region = /(# ep2: servers of web.*\n)[\s\S]*?(\n\s*# ep2: end of the servers of web)/
       const [atA, atC] = [endpointKey(a!.endpoint), endpointKey(c!.endpoint)]
 
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* logs(ep2, cannotObserve)
       // Other names, fewer slots, and a server that is no longer wanted.
       writeFileSync(

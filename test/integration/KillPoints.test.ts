@@ -43,9 +43,9 @@ const shrinkBack = Effect.fnUntraced(function* (stage: KillRounds.Stage) {
 
 /** Ends HAProxy, and takes away what ep2 wrote for it. */
 const removeHaproxy = Effect.fnUntraced(function* (stage: KillRounds.Stage) {
-  const { configFile, haproxyPids, pidFile } = stage.world
+  const { configFile, haproxyPids, killHaproxy, pidFile } = stage.world
   yield* KillRounds.stopEp2(stage)
-  for (const pid of yield* haproxyPids) process.kill(pid, "SIGKILL")
+  yield* killHaproxy
   yield* World.eventually(
     "no HAProxy",
     Effect.map(haproxyPids, ({ length }) => length === 0)

@@ -150,7 +150,7 @@ describe("ep2 start --once", () => {
       const started = yield* world.haproxyPids
       yield* want(world, [a!])
       yield* once(world)
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* World.replaceFile(fileOf(world.dir), "[{")
       const again = yield* once(world)
 

@@ -67,7 +67,7 @@ describe("ep2 pause and resume", () => {
         const [a, b] = yield* HttpBackends.makeAll(["a", "b"])
         yield* Effect.scoped(startServing(world, [a!]))
         yield* run(world, "pause")
-        for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+        yield* world.killHaproxy
         yield* want(world, [b!])
 
         const ep2 = yield* world.start()
@@ -107,7 +107,7 @@ describe("ep2 pause and resume", () => {
       const ep2 = yield* startServing(world, [a!])
       yield* run(world, "pause")
       yield* logs(ep2, /paused \(since/)
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* logs(ep2, /HAProxy cannot be observed/)
       yield* want(world, [a!, b!])
       yield* run(world, "resume")
@@ -156,7 +156,7 @@ describe("ep2 pause and resume", () => {
       yield* run(world, "pause")
       yield* logs(ep2, /paused \(since/)
       // Somebody starts it without ep2's mark, and takes the program away that ep2 is to reload it with.
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       writeFileSync(world.configFile, readFileSync(world.configFile, "utf8").replace(/ *setenv EP2_CONFIG .*\n/, ""))
       yield* World.startHaproxy(world, version)
       const program = join(world.dir, "bin", "haproxy")
@@ -219,7 +219,7 @@ describe("the guard", () => {
       const world = yield* makeWorld()
       const all = yield* HttpBackends.makeAll(["a", "b"])
       yield* Effect.scoped(startServing(world, all))
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* want(world, [])
 
       const ep2 = yield* world.start()
@@ -289,7 +289,7 @@ describe("a start while the source is down", () => {
         const world = yield* makeWorld()
         const [a, b, c] = yield* HttpBackends.makeAll(["a", "b", "c"])
         yield* Effect.scoped(startServing(world, [a!, b!]))
-        for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+        yield* world.killHaproxy
         yield* World.replaceFile(fileOf(world.dir), "[{")
 
         const ep2 = yield* world.start()
@@ -309,7 +309,7 @@ describe("a start while the source is down", () => {
       const world = yield* makeWorld()
       const [a] = yield* HttpBackends.makeAll(["a"])
       yield* Effect.scoped(startServing(world, [a!]))
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* World.replaceFile(fileOf(world.dir), "[{")
       writeFileSync(world.template, "global\n{{ nod")
 

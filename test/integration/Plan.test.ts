@@ -132,7 +132,7 @@ describe("ep2 plan", () => {
       const paused = yield* planned(world)
       writeFileSync(world.template, readFileSync(world.template, "utf8").replace("retries 3", "retries 4"))
       const edited = yield* planned(world)
-      for (const one of yield* world.haproxyPids) process.kill(one, "SIGKILL")
+      yield* world.killHaproxy
       const down = yield* planned(world)
 
       assert.deepStrictEqual([level.exitCode, level.preview.ep2, level.preview.paused], [0, { pid }, null])

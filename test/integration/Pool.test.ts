@@ -172,7 +172,7 @@ describe.each(World.sampleVersions)("a pool of HAProxy %s that is used up", (ver
       yield* want(world, all)
       yield* serves(world, all)
 
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* logs(ep2, /HAProxy cannot be observed/)
       writeFileSync(world.configFile, old)
       yield* World.startHaproxy(world, version)
@@ -387,7 +387,7 @@ describe("update_by_config", () => {
       yield* want(world, [a!, b!])
       yield* logs(ep2, /the config file is behind the runtime/)
 
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       yield* logs(ep2, /HAProxy cannot be observed/)
       mend(world)
       yield* logs(ep2, /level with the runtime again/)

@@ -37,7 +37,7 @@ describe("ep2 render", () => {
         spawnSync(process.execPath, [World.program, "render", "--conf", world.conf], { encoding: "utf8" })
 
       const served = render()
-      for (const pid of yield* world.haproxyPids) process.kill(pid, "SIGKILL")
+      yield* world.killHaproxy
       const onDisk = render()
       writeFileSync(world.configFile, "")
       const unknown = render()

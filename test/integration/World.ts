@@ -75,6 +75,8 @@ export interface World {
   readonly ask: (command: string, socket?: string) => Effect.Effect<string>
   /** Pids of all HAProxy processes of this world, masters first. */
   readonly haproxyPids: Effect.Effect<ReadonlyArray<number>>
+  /** SIGKILL to all of them; one that ends by itself meanwhile is gone as well. */
+  readonly killHaproxy: Effect.Effect<void>
 }
 
 /** Waits until something is so, looking each 20 ms, and dies with its name when it is not in time (20 s). */
@@ -127,12 +129,9 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     (made) => Effect.promise(() => rm(made, { recursive: true, force: true }))
   )
   const haproxyPids = Effect.promise(() => pidsOf(dir))
+  const killHaproxy = Effect.map(haproxyPids, (pids) => pids.forEach((pid) => kill(pid, "SIGKILL")))
   // After ep2, which is in a scope of its own: nobody is left to start another HAProxy.
-  yield* Effect.addFinalizer(() =>
-    Effect.promise(async () => {
-      for (const pid of await pidsOf(dir)) kill(pid, "SIGKILL")
-    })
-  )
+  yield* Effect.addFinalizer(() => killHaproxy)
   const port = yield* Ports.freePort
   const count = options.processes ?? 1
   const sockets = Array.from({ length: count }, (_, index) => join(dir, `admin-${index + 1}.sock`))
@@ -182,7 +181,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   const servers = (socket?: string, backend = "web") =>
     ask(`show servers state ${backend}`, socket).pipe(Effect.map((reply) => parseServers(reply, new Map(), backend)))
   const served = (socket?: string, backend?: string) => servers(socket, backend).pipe(Effect.map(takingTraffic))
-  return { dir, ...paths, port, sockets, start, ask, servers, served, haproxyPids }
+  return { dir, ...paths, port, sockets, start, ask, servers, served, haproxyPids, killHaproxy }
 })
 
 /** Name → endpoint of the servers that new requests go to. */
