@@ -5,7 +5,8 @@
  *
  * `--all` runs the whole matrix in place of the fixed sample: every HAProxy,
  * and the tests that look at EP2_TEST_ALL. EP2_HAPROXY_VERSIONS, where it is
- * set, decides about the versions.
+ * set, decides about the versions, and EP2_TEST_SEED (a number, or `any`) about
+ * what is generated.
  *
  * Each step prints its name and time when it is done, and what it said if it
  * failed. Where a test or two failed, they are run again with nothing beside

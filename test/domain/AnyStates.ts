@@ -7,9 +7,19 @@
 import { Schema } from "effect"
 import type { Endpoint, ObservedState, ProcessState, Server, Wanted } from "../../src/domain/State.ts"
 
-/** How properties are checked: the same cases in each run of the sample, new ones in each run of the matrix. */
+const isMatrix = process.env.EP2_TEST_ALL !== undefined
+const { EP2_TEST_SEED: seed } = process.env
+
+/**
+ * How properties are checked: the same cases in each run, and five times as many
+ * others in the matrix. EP2_TEST_SEED has others yet: those of a number, or new
+ * ones each time with `any`.
+ */
 export const checkOptions = (runs: number) => ({
-  arbitrary: process.env.EP2_TEST_ALL === undefined ? { runs, seed: 1 } : { runs: runs * 5 }
+  arbitrary: {
+    runs: isMatrix ? runs * 5 : runs,
+    ...(seed === "any" ? {} : { seed: seed === undefined ? (isMatrix ? 2 : 1) : Number(seed) })
+  }
 })
 
 /** The endpoints that sources and servers speak of, by a short name. */
