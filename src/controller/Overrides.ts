@@ -14,7 +14,8 @@
  */
 import { chmod, readFile, rename, rm, stat, writeFile } from "node:fs/promises"
 import { dirname } from "node:path"
-import { Clock, Context, Duration, Effect, Layer, Queue, Ref, Schedule, Schema } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Queue, Ref, Schema } from "effect"
+import * as FileWatch from "../orchestrator/FileWatch.ts"
 import * as Lock from "./Lock.ts"
 import * as Report from "./Report.ts"
 import * as Status from "./Status.ts"
@@ -44,7 +45,7 @@ export class Overrides extends Context.Service<
     readonly awaitChange: Effect.Effect<Change>
   }
 >()("ep2/controller/Overrides") {
-  /** Looks at the files each second. Where `isOver` is so, ep2 has lost the right to change anything, and is paused for good. */
+  /** Looks at the files when something happens to them (`FileWatch`). Where `isOver` is so, ep2 has lost the right to change anything, and is paused for good. */
   static readonly layer = (options: Lock.Options & { readonly isOver?: () => boolean }) =>
     Layer.effect(Overrides, make(options))
 
@@ -55,14 +56,6 @@ export class Overrides extends Context.Service<
     awaitChange: Effect.never
   })
 }
-
-/** How often the files are looked at. */
-const lookEvery = Duration.seconds(1)
-
-/** A folder in which nothing has changed has to be believed for so many looks only: file systems keep time in their own ways. */
-const believedLooks = 10
-/** Two changes of a folder may leave one and the same time, if they are close together. */
-const restMillis = 2000
 
 /** For as long after it was seen a release counts: time for each backend to make its next pass. */
 const releaseCounts = Duration.seconds(30)
@@ -117,12 +110,7 @@ const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isO
     return found
   })
 
-  /** The folder when neither file was in it, and for how many more looks that is believed while it looks the same. */
-  let empty: { readonly folder: string; looks: number } | undefined
-
   const look = Effect.gen(function* () {
-    const folder = yield* folderNow(dirname(files.paused))
-    if (empty !== undefined && empty.looks-- > 0 && empty.folder === folder) return
     const looks = [
       [files.paused, yield* lookForPause],
       [files.release, yield* lookForRelease]
@@ -131,12 +119,19 @@ const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isO
       new Map(looks.flatMap(([path, found]) => (found._tag === "Unknown" ? [[path, `${path}: ${found.why}`]] : []))),
       (path) => `${path} can be used again`
     )
-    const isEmpty = looks.every(([, found]) => found._tag === "Absent")
-    empty = isEmpty && folder !== undefined ? { folder, looks: believedLooks } : undefined
   })
 
+  /** Watched first and looked at second, so that nothing falls between the two. */
+  const lookAgain = Effect.scoped(
+    Effect.gen(function* () {
+      const { sign } = yield* FileWatch.make(files.paused, files.release)
+      yield* look
+      yield* sign
+    })
+  )
+
   yield* look
-  yield* look.pipe(Effect.repeat(Schedule.spaced(lookEvery)), Effect.forkScoped)
+  yield* Effect.forkScoped(Effect.forever(lookAgain))
 
   const takeRelease = Effect.fnUntraced(function* (backend: string) {
     const now = yield* Clock.currentTimeMillis
@@ -235,17 +230,6 @@ const read = (path: string): Effect.Effect<Found> =>
         return { _tag: "Absent" }
       return { _tag: "Unknown", why: `cannot be read (${code}); what was known before holds` }
     }
-  })
-
-/**
- * What tells that files came into a folder, or went: one look in place of two at files that are not there.
- * `undefined` where that cannot be relied on: it cannot be looked at, or has changed a moment ago.
- */
-const folderNow = (path: string): Effect.Effect<string | undefined> =>
-  Effect.promise(async () => {
-    const found = await stat(path).catch(() => undefined)
-    if (found === undefined || Math.abs(Date.now() - found.mtimeMs) < restMillis) return undefined
-    return [found.dev, found.ino, found.mtimeMs, found.ctimeMs].join(" ")
   })
 
 /** Whole or not at all, since it is looked for all the time, and for ep2 to read, whoever it runs as. */

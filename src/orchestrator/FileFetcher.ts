@@ -54,9 +54,6 @@ export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, Fi
   })
 })
 
-/** How often a file is looked at where the system gives no notice. */
-const lookEvery = Duration.seconds(1)
-
 /** A burst of notices is one change: they are left to end for this long before the file is read. */
 const burst = Duration.millis(5)
 
@@ -109,7 +106,7 @@ const makeDocument = (backend: string, { path, portOf }: FileTarget, hostNames: 
         Effect.gen(function* () {
           // Watched first and read second, so that nothing falls between the two. Watched anew each time, since the
           // folder may have been replaced or a link may lead elsewhere.
-          const { sign } = yield* FileWatch.make(path, lookEvery)
+          const { sign } = yield* FileWatch.make(path)
           const before = yield* standing(path)
           const { mark } = yield* read(path)
           if (!Option.contains(seen, mark)) return true

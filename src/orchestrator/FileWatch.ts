@@ -3,35 +3,43 @@
  * back, or reached through another symbolic link.
  */
 import { type FSWatcher, watch } from "node:fs"
-import { readlink, realpath } from "node:fs/promises"
+import { readlink, realpath, statfs } from "node:fs/promises"
 import { basename, dirname, isAbsolute } from "node:path"
-import { type Duration, Effect, Latch, Option } from "effect"
+import { Duration, Effect, Latch, Option } from "effect"
+
+/** How long nothing is looked at where the kernel tells of all that happens: a folder above may be another one by then. */
+const toldEvery = Duration.seconds(10)
+
+/** How often is looked where it does not: NFS, a folder that is not there yet, no watches left. */
+const untoldEvery = Duration.seconds(1)
 
 /**
- * Watches the folders that a file depends on until the scope ends. `sign` waits
- * for a first sign, and says that there was one, or for `atMost`: file systems without
- * notices (NFS, a folder that is not there yet, no watches left in the kernel)
- * are looked at each `atMost`.
+ * Watches the folders that files depend on until the scope ends. `sign` waits for
+ * a first sign and says that there was one, or until it is time to look without:
+ * after ten seconds, or one where nobody tells.
  *
  * What happens after this returned is never missed. Replacing a file is seen as
  * well as writing to it, since it is the folder that is watched.
  */
-export const make = Effect.fnUntraced(function* (path: string, atMost: Duration.Duration) {
+export const make = Effect.fnUntraced(function* (...paths: ReadonlyArray<string>) {
   const latch = yield* Latch.make()
-  const places = yield* Effect.promise(() => placesOf(path))
+  const places = yield* Effect.promise(() => placesOf(paths))
+  let isTold = true
   for (const [folder, names] of places) {
-    yield* Effect.acquireRelease(
+    const watcher = yield* Effect.acquireRelease(
       Effect.sync(() => open(folder, names, () => latch.openUnsafe())),
-      (watcher) => Effect.sync(() => watcher?.close())
+      (one) => Effect.sync(() => one?.close())
     )
+    isTold &&= watcher !== undefined && (yield* Effect.promise(() => isLocal(folder)))
   }
-  return { sign: Effect.map(Effect.timeoutOption(latch.await, atMost), Option.isSome) }
+  return { sign: Effect.map(Effect.timeoutOption(latch.await, isTold ? toldEvery : untoldEvery), Option.isSome) }
 })
 
 const open = (folder: string, names: ReadonlySet<string>, onSign: () => void): FSWatcher | undefined => {
   try {
     const watcher = watch(folder, { persistent: true }, (_, name) => {
-      if (name === null || names.has(name)) onSign()
+      // The folder itself goes by its own name.
+      if (name === null || names.has(name) || name === basename(folder)) onSign()
     })
     watcher.on("error", onSign)
     return watcher
@@ -41,17 +49,35 @@ const open = (folder: string, names: ReadonlySet<string>, onSign: () => void): F
 }
 
 /**
+ * Whether nobody but this machine's kernel can change the folder.
+ *
+ * Source: statfs(2), "Filesystem type constants".
+ */
+const isLocal = (folder: string): Promise<boolean> =>
+  statfs(folder).then(
+    ({ type }) => localTypes.has(type),
+    () => false
+  )
+
+/** ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS and ZFS. */
+const localTypes = new Set([
+  ...[0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x858458f6, 0x794c7630, 0xf2f52010, 0x2fc12fc1]
+])
+
+/**
  * The folders, and the names in them that matter. A Kubernetes ConfigMap has its
  * file behind two links, and an update swaps the inner one: `file → ..data/file`,
  * `..data → ..2026_11_23`.
  */
-const placesOf = async (path: string): Promise<ReadonlyMap<string, ReadonlySet<string>>> => {
+const placesOf = async (paths: ReadonlyArray<string>): Promise<ReadonlyMap<string, ReadonlySet<string>>> => {
   const places = new Map<string, Set<string>>()
   const add = (folder: string, name: string) => places.set(folder, (places.get(folder) ?? new Set()).add(name))
-  add(dirname(path), basename(path))
-  const link = await readlink(path).catch(() => undefined)
-  if (link !== undefined && !isAbsolute(link)) add(dirname(path), link.split("/")[0]!)
-  const real = await realpath(path).catch(() => undefined)
-  if (real !== undefined) add(dirname(real), basename(real))
+  for (const path of paths) {
+    add(dirname(path), basename(path))
+    const link = await readlink(path).catch(() => undefined)
+    if (link !== undefined && !isAbsolute(link)) add(dirname(path), link.split("/")[0]!)
+    const real = await realpath(path).catch(() => undefined)
+    if (real !== undefined) add(dirname(real), basename(real))
+  }
   return places
 }
