@@ -57,15 +57,15 @@ export const acquire = Effect.fn("Lock.acquire")(function* (
 ) {
   const scope = yield* Effect.scope
   const first = yield* take(options)
-  if (first.isHeld) return { lost: keep(options, first.identity, scope) }
+  if (first.isHeld) return { lost: keep(options, first, scope) }
   if (options.standsBy === false) {
     const detail = `held: ${whoLooksAfter(options.configFile, first.holder)}`
     return yield* new LockError({ path: yield* pathOf(options), detail })
   }
   yield* Effect.logInfo(`standing by: ${whoLooksAfter(options.configFile, first.holder)}`)
-  const { identity } = yield* standBy(options, first.holder)
+  const held = yield* standBy(options, first.holder)
   yield* Effect.logInfo(`taking over: ${options.configFile} is ours now`)
-  return { lost: keep(options, identity, scope) }
+  return { lost: keep(options, held, scope) }
 })
 
 const whoLooksAfter = (configFile: string, holder: number | undefined): string =>
@@ -75,9 +75,13 @@ const whoLooksAfter = (configFile: string, holder: number | undefined): string =
 export const tryAcquire = (options: Options): Effect.Effect<Attempt, LockError, Scope.Scope> =>
   Effect.map(take(options), (taken) => (taken.isHeld ? { isHeld: true } : taken))
 
-type Taken =
-  /** `identity` tells the lock file from any other one that may come to stand at its path. */
-  { readonly isHeld: true; readonly identity: string | undefined } | Extract<Attempt, { readonly isHeld: false }>
+type Taken = ({ readonly isHeld: true } & Held) | Extract<Attempt, { readonly isHeld: false }>
+
+interface Held {
+  readonly path: string
+  /** Tells the lock file from any other one that may come to stand at its path. */
+  readonly identity: string | undefined
+}
 
 const take: (options: Options) => Effect.Effect<Taken, LockError, Scope.Scope> = Effect.fn("Lock.tryAcquire")(
   function* ({ configFile, dir }: Options) {
@@ -95,7 +99,7 @@ const take: (options: Options) => Effect.Effect<Taken, LockError, Scope.Scope> =
     if (taken === undefined) return { isHeld: false, holder: yield* Effect.promise(() => readPid(pidFileOf(path))) }
     // Only to be read by whoever stands by: the lock holds without it.
     yield* Effect.promise(() => writeFile(pidFileOf(path), `${process.pid}\n`).catch(() => {}))
-    return { isHeld: true, identity: yield* identify(path) }
+    return { isHeld: true, path, identity: yield* identify(path) }
   }
 )
 
@@ -129,19 +133,21 @@ const standBy = (options: Options & { readonly retryEvery: Duration.Duration }, 
 
 const keep = Effect.fn("Lock.keep")(function* (
   options: Options & { readonly retryEvery: Duration.Duration },
-  held: string | undefined,
+  first: Held,
   /** Whose lock it is: one that is taken anew is let go with it, and not before. */
   scope: Scope.Scope
 ) {
   const beat = yield* Progress.register("the watch over the lock")
-  let identity = held
+  let held = first
   let said: string | undefined
-  while (true) {
+  for (let look = 1; ; look++) {
     yield* beat(options.retryEvery)
     // Twice as often as those who stand by, so that what was removed is mostly taken again before they find out.
     yield* Effect.sleep(Duration.times(options.retryEvery, 0.5))
-    const found = yield* pathOf(options).pipe(Effect.flatMap(identify), Effect.result)
-    if (Result.isSuccess(found) && found.success !== undefined && found.success === identity) continue
+    // Where the lock has its place is found out anew now and then: the config file may be behind another link by now.
+    const path = yield* Effect.result(look % looksPerPlace === 0 ? pathOf(options) : Effect.succeed(held.path))
+    const found = Result.isSuccess(path) && path.success === held.path ? yield* identify(path.success) : undefined
+    if (found !== undefined && found === held.identity) continue
     // What was held stays open until the scope ends: it is on nobody's path any more.
     const again = yield* Effect.result(take(options).pipe(Scope.provide(scope)))
     if (Result.isFailure(again)) {
@@ -149,7 +155,7 @@ const keep = Effect.fn("Lock.keep")(function* (
       said = again.failure.message
     } else if (again.success.isHeld) {
       said = undefined
-      identity = again.success.identity
+      held = again.success
       yield* Effect.logWarning("the lock file was removed while ep2 held it, and is taken anew: leave it where it is")
     } else {
       return yield* new LockError({
@@ -159,6 +165,8 @@ const keep = Effect.fn("Lock.keep")(function* (
     }
   }
 }, Effect.scoped)
+
+const looksPerPlace = 10
 
 const nameOf = (holder: number | undefined) => (holder === undefined ? "another ep2" : `another ep2 (pid ${holder})`)
 
