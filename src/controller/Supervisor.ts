@@ -23,8 +23,8 @@ export const watch = Effect.fn("Supervisor.watch")(function* (onChange: (socket:
     const beat = yield* Progress.register(`the look at ${socket}`)
     const look = Effect.gen(function* () {
       yield* beat(lookEvery)
-      const seen = yield* Effect.result(haproxy.identify(socket))
-      const now = Result.isSuccess(seen) ? seen.success.pid : "silent"
+      const seen = yield* Effect.result(haproxy.pidOf(socket))
+      const now = Result.isSuccess(seen) ? seen.success : "silent"
       const before = last
       last = now
       if (now === before || before === "unknown") return

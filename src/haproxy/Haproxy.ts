@@ -20,14 +20,6 @@ import * as RuntimeApi from "./RuntimeApi.ts"
 import type { BackendServers } from "./ServerRegion.ts"
 import * as ServerTable from "./ServerTable.ts"
 
-/** A process as it answers now, whatever its backends are. */
-export interface Running {
-  readonly socket: string
-  readonly pid: number
-  /** `EP2_CONFIG` of the config that it runs; `undefined` when ep2 did not render that. */
-  readonly mark: string | undefined
-}
-
 /** Something of a plan that was not done. The next pass plans afresh. */
 export interface Failure {
   readonly socket: string
@@ -43,10 +35,10 @@ export class Haproxy extends Context.Service<
     /** Socket paths, one per process, in the order of `ep2.conf`. Never empty. */
     readonly sockets: ReadonlyArray<string>
     /**
-     * Asks one process who it is: there, and the same as before? Costs a tenth of a
-     * millisecond. One that was silent is observed again once it has answered this.
+     * The pid of one process: is it there, and the same as before? One that was silent is
+     * observed again once it has answered this.
      */
-    readonly identify: (socket: string) => Effect.Effect<Running, SocketError | RuntimeApi.CommandRejected>
+    readonly pidOf: (socket: string) => Effect.Effect<number, SocketError | RuntimeApi.CommandRejected>
     /**
      * Reads the servers of one backend in every process. Never fails: what could not
      * be observed says why. A process that let a time-out pass is not asked again
@@ -204,9 +196,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
     }
   })
 
-  const identify = (socket: string) => Effect.flatMap(once(socket, identifyOne), Effect.fromResult)
+  const pidOf = (socket: string) => Effect.flatMap(once(socket, askPid), Effect.fromResult)
 
-  return Haproxy.of({ sockets, identify, observe, apply, afterLoad })
+  return Haproxy.of({ sockets, pidOf, observe, apply, afterLoad })
 })
 
 /** Asks one command and insists on a good reply. */
@@ -260,13 +252,8 @@ const askStats = Effect.fnUntraced(function* (session: Session, backend: string)
   return yield* new RuntimeApi.CommandRejected({ socket: session.socket, command: command.text, reply })
 })
 
-const identifyOne = Effect.fnUntraced(function* (session: Session) {
-  const { showInfo, showMark } = RuntimeApi
-  const [first = "", second = ""] = yield* session.ask([showInfo.text, showMark.text])
-  const info = yield* Effect.fromResult(RuntimeApi.judge(session.socket, showInfo, first))
-  const mark = yield* Effect.fromResult(RuntimeApi.judge(session.socket, showMark, second))
-  return { socket: session.socket, pid: RuntimeApi.parsePid(info) ?? 0, mark: RuntimeApi.parseMark(mark) }
-})
+const askPid = (session: Session) =>
+  Effect.map(ask(session, RuntimeApi.showInfo), (info) => RuntimeApi.parsePid(info) ?? 0)
 
 /** What is known of one process and backend. */
 interface Observed {

@@ -5,7 +5,7 @@
  * replace this service and nothing above it.
  */
 import { createConnection, type Socket } from "node:net"
-import { Context, Duration, Effect, Layer, Schema, type Scope, Semaphore } from "effect"
+import { Context, Duration, Effect, Layer, Result, Schema, type Scope, Semaphore } from "effect"
 import { quoted } from "./RuntimeApi.ts"
 
 /** The exchange with a socket broke. Whether HAProxy carried out the commands in flight is unknown: observe again. */
@@ -45,9 +45,9 @@ export class HaproxySocket extends Context.Service<
     /** Socket paths, one per HAProxy process (`nbproc`), in the order of `ep2.conf`. Never empty. */
     readonly sockets: ReadonlyArray<string>
     /**
-     * Connects to one process for as long as the scope lasts. Sessions on one
-     * socket run one at a time, in the order of the calls (`stats maxconn` is
-     * 10, and the eleventh connection would get no answer).
+     * One process for as long as the scope lasts; the connection is made here or by the
+     * first `ask`. Sessions on one socket run one at a time, in the order of the calls
+     * (`stats maxconn` is 10, and the eleventh connection would get no answer).
      *
      * Keep it short: a held connection keeps an old process alive after a reload.
      */
@@ -74,52 +74,86 @@ const makeSockets = Effect.fnUntraced(function* (sockets: ReadonlyArray<string>,
   const turns = new Map<string, Semaphore.Semaphore>()
   for (const socket of sockets) turns.set(socket, yield* Semaphore.make(1))
 
-  const session = Effect.fnUntraced(function* (socket: string) {
-    const turn = turns.get(socket)
-    if (turn !== undefined) yield* Effect.acquireRelease(turn.take(1), () => turn.release(1))
-    return yield* connect(socket, replyTimeout)
-  })
+  const session = (socket: string) =>
+    Effect.suspend(() => {
+      const turn = turns.get(socket)
+      const { close, ...opened } = makeSession(socket, replyTimeout)
+      return Effect.acquireRelease(
+        turn === undefined ? Effect.succeed(opened) : Effect.as(turn.take(1), opened),
+        () => {
+          close()
+          return turn === undefined ? Effect.void : turn.release(1)
+        }
+      )
+    })
 
   return HaproxySocket.of({ sockets, session })
 })
 
-const connect = Effect.fnUntraced(function* (socket: string, replyTimeout: Duration.Duration) {
-  const connection = yield* Effect.acquireRelease(open(socket), (opened) => Effect.sync(() => opened.destroy()))
-  let greeting = "prompt\n"
+/**
+ * On Node's own socket, and connecting only with the first exchange: a pass at rest is
+ * mostly this, and the fibers, streams and scopes of `effect/socket` were much of what
+ * it cost.
+ */
+const makeSession = (socket: string, replyTimeout: Duration.Duration): Session & { readonly close: () => void } => {
+  let connection: Socket | undefined
+  /** That it cannot be had is final: another try might find another process. */
+  let refused: SocketError | undefined
 
-  const ask = Effect.fnUntraced(function* (commands: ReadonlyArray<string>) {
-    if (commands.length === 0) return []
-    const greetings = greeting === "" ? 0 : 1
-    const text = `${greeting}${commands.join("\n")}\n`
-    greeting = ""
-    const replies = yield* exchange(connection, { socket, text, count: commands.length + greetings, replyTimeout })
-    return replies.slice(greetings).map(trimmed)
-  })
-
-  return { socket, ask } satisfies Session
-})
-
-const open = (socket: string): Effect.Effect<Socket, SocketError> =>
-  Effect.callback<Socket, SocketError>((resume) => {
-    const connection = createConnection({ path: socket }).setEncoding("utf8")
-    const fail = (words: string, cause?: unknown) => {
-      clearTimeout(timer)
-      connection.destroy()
-      resume(new SocketError({ socket, reason: "Connect", detail: `cannot connect: ${words}`, cause }))
-    }
-    const waited = `connect ${socket}: no answer within ${Duration.toSeconds(connectTimeout)} s`
-    const timer = setTimeout(() => fail(waited), Duration.toMillis(connectTimeout))
-    connection.once("connect", () => {
-      clearTimeout(timer)
-      resume(Effect.succeed(connection))
+  const ask = (commands: ReadonlyArray<string>) => {
+    if (commands.length === 0) return Effect.succeed([])
+    if (refused !== undefined) return refused
+    return Effect.callback<ReadonlyArray<string>, SocketError>((resume) => {
+      if (connection !== undefined) {
+        const exchange = { socket, text: `${commands.join("\n")}\n`, count: commands.length, replyTimeout }
+        return Effect.sync(converse(connection, exchange, (heard) => resume(Effect.map(heard, eachTrimmed))))
+      }
+      let letGo = connect(socket, (made) => {
+        if (Result.isFailure(made)) {
+          refused = made.failure
+          return resume(refused)
+        }
+        connection = made.success
+        const text = `prompt\n${commands.join("\n")}\n`
+        const exchange = { socket, text, count: commands.length + 1, replyTimeout }
+        letGo = converse(connection, exchange, (heard) =>
+          resume(Effect.map(heard, ([, ...replies]) => eachTrimmed(replies)))
+        )
+      })
+      return Effect.sync(() => letGo())
     })
-    // Stays for as long as the connection does: what goes wrong later is seen by its close.
-    connection.on("error", (cause) => fail(cause.message, cause))
-    return Effect.sync(() => {
-      clearTimeout(timer)
-      connection.destroy()
-    })
+  }
+  return { socket, ask, close: () => connection?.destroy() }
+}
+
+const eachTrimmed = (replies: ReadonlyArray<string>) => replies.map(trimmed)
+
+/** Says what came of it, once. Returns what gives it up. */
+const connect = (socket: string, done: (made: Result.Result<Socket, SocketError>) => void): (() => void) => {
+  const connection = createConnection({ path: socket }).setEncoding("utf8")
+  let isDone = false
+  const fail = (words: string, cause?: unknown) => {
+    if (isDone) return
+    isDone = true
+    clearTimeout(timer)
+    connection.destroy()
+    done(Result.fail(new SocketError({ socket, reason: "Connect", detail: `cannot connect: ${words}`, cause })))
+  }
+  const waited = `connect ${socket}: no answer within ${Duration.toSeconds(connectTimeout)} s`
+  const timer = setTimeout(() => fail(waited), Duration.toMillis(connectTimeout))
+  connection.once("connect", () => {
+    isDone = true
+    clearTimeout(timer)
+    done(Result.succeed(connection))
   })
+  // Stays for as long as the connection does: what goes wrong later is seen by its close.
+  connection.on("error", (cause) => fail(cause.message, cause))
+  return () => {
+    isDone = true
+    clearTimeout(timer)
+    connection.destroy()
+  }
+}
 
 interface Exchange {
   readonly socket: string
@@ -132,55 +166,53 @@ interface Exchange {
 
 /**
  * Writes and reads at once, since HAProxy stops reading while its replies are not
- * read. On Node's own socket: a pass at rest is mostly this, and the fibers, streams
- * and scopes of `effect/socket` were much of what it cost.
+ * read. Says what came of it, once; a connection on which it broke is closed. Returns
+ * what gives it up.
  */
-const exchange = (connection: Socket, { count, replyTimeout, socket, text }: Exchange) =>
-  Effect.callback<ReadonlyArray<string>, SocketError>((resume) => {
-    const chunks: Array<string> = []
-    let tail = ""
-    let prompts = 0
+const converse = (
+  connection: Socket,
+  { count, replyTimeout, socket, text }: Exchange,
+  done: (heard: Effect.Effect<ReadonlyArray<string>, SocketError>) => void
+): (() => void) => {
+  const chunks: Array<string> = []
+  let tail = ""
+  let prompts = 0
 
-    const letGo = () => {
-      clearTimeout(timer)
-      connection.off("data", hear).off("end", closed).off("close", closed).pause()
-    }
-    const fail = (reason: "Timeout" | "Closed", what: string) => {
-      letGo()
-      const words = chunks.join("").split(promptText).at(-1)?.trim().slice(0, 200) ?? ""
-      const last = words === "" ? "" : `, its last words: ${quoted(words)}`
-      const cause = connection.errored ?? undefined
-      resume(
-        new SocketError({
-          socket,
-          reason,
-          detail: `HAProxy ${what} after ${prompts} of ${count} replies${last}`,
-          cause
-        })
-      )
-    }
-    const closed = () => fail("Closed", "closed the connection")
-    const silent = () => fail("Timeout", `was silent for ${Duration.toSeconds(replyTimeout)} s`)
-    const hear = (chunk: string) => {
-      timer.refresh()
-      chunks.push(chunk)
-      prompts += countPrompts(tail + chunk)
-      // A prompt may be cut in two by the read; two characters are too few to hold a whole one.
-      tail = (tail + chunk).slice(-2)
-      if (prompts < count) return
-      letGo()
-      resume(Effect.succeed(chunks.join("").split(promptText).slice(0, count)))
-    }
+  const letGo = () => {
+    clearTimeout(timer)
+    connection.off("data", hear).off("end", closed).off("close", closed).pause()
+  }
+  const fail = (reason: "Timeout" | "Closed", what: string) => {
+    letGo()
+    const words = chunks.join("").split(promptText).at(-1)?.trim().slice(0, 200) ?? ""
+    const last = words === "" ? "" : `, its last words: ${quoted(words)}`
+    const detail = `HAProxy ${what} after ${prompts} of ${count} replies${last}`
+    const cause = connection.errored ?? undefined
+    connection.destroy()
+    done(new SocketError({ socket, reason, detail, cause }))
+  }
+  const closed = () => fail("Closed", "closed the connection")
+  const silent = () => fail("Timeout", `was silent for ${Duration.toSeconds(replyTimeout)} s`)
+  const hear = (chunk: string) => {
+    timer.refresh()
+    chunks.push(chunk)
+    prompts += countPrompts(tail + chunk)
+    // A prompt may be cut in two by the read; two characters are too few to hold a whole one.
+    tail = (tail + chunk).slice(-2)
+    if (prompts < count) return
+    letGo()
+    done(Effect.succeed(chunks.join("").split(promptText).slice(0, count)))
+  }
 
-    const timer = setTimeout(silent, Duration.toMillis(replyTimeout))
-    if (connection.destroyed) closed()
-    else {
-      connection.on("data", hear).once("end", closed).once("close", closed).resume()
-      // As bytes: Node writes a long text several times slower than what it takes to encode it.
-      connection.write(Buffer.from(text))
-    }
-    return Effect.sync(letGo)
-  })
+  const timer = setTimeout(silent, Duration.toMillis(replyTimeout))
+  if (connection.destroyed) closed()
+  else {
+    connection.on("data", hear).once("end", closed).once("close", closed).resume()
+    // As bytes: Node writes a long text several times slower than what it takes to encode it.
+    connection.write(Buffer.from(text))
+  }
+  return letGo
+}
 
 const countPrompts = (text: string): number => {
   let count = 0

@@ -62,7 +62,7 @@ const makeLoop = Effect.fnUntraced(function* (backends: number, latencyMillis = 
     Layer.mock(ConfigWriter, { run: () => Effect.never }),
     Layer.mock(Overrides, { awaitChange: Effect.never }),
     SourceReport.layer,
-    Layer.mock(Haproxy, { sockets: ["/s"], identify: (socket) => Effect.succeed({ socket, pid: 1, mark: undefined }) })
+    Layer.mock(Haproxy, { sockets: ["/s"], pidOf: () => Effect.succeed(1) })
   )
   yield* Controller.run(names.map((name) => ({ name, interval }))).pipe(Effect.provide(edges), Effect.forkChild)
   const during = Effect.fnUntraced(function* (time: Duration.Input) {

@@ -56,7 +56,7 @@ const makeLoop = Effect.fnUntraced(function* (
     Layer.mock(Overrides, { awaitChange: Effect.never }),
     Layer.mock(Haproxy, {
       sockets: ["/s"],
-      identify: (socket) => Effect.map(Ref.get(pid), (now) => ({ socket, pid: now, mark: undefined }))
+      pidOf: () => Ref.get(pid)
     })
   )
   const logger = Logger.make<unknown, void>(({ logLevel, message }) => {

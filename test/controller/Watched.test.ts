@@ -26,7 +26,7 @@ const makeLoop = Effect.fnUntraced(function* (edges: {
   readonly interval?: Duration.Duration
   readonly pass?: Effect.Effect<Outcome>
   readonly fetch?: Effect.Effect<void, FetchError>
-  readonly identify?: Effect.Effect<{ socket: string; pid: number; mark: undefined }>
+  readonly pidOf?: Effect.Effect<number>
 }) {
   const progress = yield* Progress.make
   const { interval = Duration.seconds(5) } = edges
@@ -41,7 +41,7 @@ const makeLoop = Effect.fnUntraced(function* (edges: {
     SourceReport.layer,
     Layer.mock(Haproxy, {
       sockets: ["/s"],
-      identify: () => edges.identify ?? Effect.succeed({ socket: "/s", pid: 1, mark: undefined })
+      pidOf: () => edges.pidOf ?? Effect.succeed(1)
     }),
     Layer.succeed(Progress.Progress, progress)
   )
@@ -85,7 +85,7 @@ describe("the loops, watched", () => {
   it.effect.each<{ what: string; edges: Parameters<typeof makeLoop>[0] }>([
     { what: "the passes of web", edges: { pass: Effect.never } },
     { what: "the source of web", edges: { fetch: Effect.never } },
-    { what: "the look at /s", edges: { identify: Effect.never } }
+    { what: "the look at /s", edges: { pidOf: Effect.never } }
   ])("are not when just $what hangs", ({ edges, what }) =>
     Effect.gen(function* () {
       const progress = yield* makeLoop(edges)

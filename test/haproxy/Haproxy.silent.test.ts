@@ -37,7 +37,7 @@ describe("a process that is stopped", () => {
       const second = yield* observe
       process.kill(worker, "SIGCONT")
       const third = yield* observe
-      yield* haproxy.identify(server.socket)
+      yield* haproxy.pidOf(server.socket)
       const fourth = yield* observe
 
       assert.isAbove(first.tookMillis, 390)
