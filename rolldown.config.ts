@@ -42,6 +42,32 @@ const builtinsInOrder = (): Plugin => ({
   }
 })
 
+/**
+ * Makes Effect's splitter of text when help is first printed. ICU's tables for it are 2.6 MiB of memory, which a
+ * daemon has no use for.
+ */
+const segmenterOnFirstUse = (): Plugin => ({
+  name: "ep2:segmenter-on-first-use",
+  transform: (code, id) => {
+    if (!id.includes("/effect/dist/cli/CliOutput.js")) return null
+    const made = /^const graphemeSegmenter = .*(new Intl\.Segmenter\([^;]*\));$/m
+    if (!made.test(code)) throw new Error(`${id} makes its Intl.Segmenter in another way: look at it anew`)
+    const lazy =
+      "let madeSegmenter; const graphemeSegmenter = { segment: (text) => (madeSegmenter ??= $1).segment(text) };"
+    return { code: code.replace(made, lazy), map: null }
+  }
+})
+
+/** Escapes the few characters for which V8 would keep the whole of a file in two bytes a character. */
+const oneByteText = (): Plugin => ({
+  name: "ep2:one-byte-text",
+  generateBundle: (_options, output) => {
+    const escaped = (one: string) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`
+    for (const one of Object.values(output))
+      if (one.type === "chunk") one.code = one.code.replace(/[\u0080-\uffff]/g, escaped)
+  }
+})
+
 /** Lays the licences of what is bundled beside the bundle, as they ask for. */
 const licences = (): Plugin => ({
   name: "ep2:licences",
@@ -80,7 +106,7 @@ export default defineConfig({
   platform: "node",
   // The AWS SDK names its ES modules here, of which only what is used comes along: 0.6 in place of 2.2 MB.
   resolve: { mainFields: ["module", "main"] },
-  plugins: [builtinsInOrder(), licences(), aboutFolder(), executable()],
+  plugins: [builtinsInOrder(), segmenterOnFirstUse(), oneByteText(), licences(), aboutFolder(), executable()],
   output: {
     dir: "dist/bin",
     cleanDir: true,

@@ -5,14 +5,20 @@
 import "./requireNode.ts"
 import { enableCompileCache } from "node:module"
 import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { whole } from "./cli/version.ts"
 
 // The unit has systemd make it for the user of ep2 alone (CacheDirectory=). The usual place is one where anybody may write.
 const [cache = ""] = process.env.CACHE_DIRECTORY?.split(":") ?? []
 if (cache !== "") enableCompileCache(cache)
 
-// V8 would give what is young up to 32 MiB for the bursts of a day, and keep them. A simulation is nothing but a burst.
-if (process.argv[2] !== "simulate") setFlagsFromString("--semi-space-growth-factor=1")
+// A simulation is nothing but a burst; whatever else lives for long should be small at rest.
+if (process.argv[2] !== "simulate") {
+  // V8 would give what is young up to 32 MiB for the bursts of a day, and keep them.
+  setFlagsFromString("--semi-space-growth-factor=1")
+  // What a start leaves behind it would collect only once as much again has come together.
+  setTimeout(collectGarbage, 10_000).unref()
+}
 
 if (process.argv.length === 3 && process.argv[2] === "--version") console.log(whole)
 else {
@@ -23,4 +29,9 @@ else {
       process.exitCode = 1
     }
   )
+}
+
+function collectGarbage() {
+  setFlagsFromString("--expose-gc")
+  runInNewContext("gc")({ type: "major", execution: "async" })
 }

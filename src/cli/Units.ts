@@ -22,7 +22,7 @@ ExecReload=/bin/kill -HUP $MAINPID
 
 CacheDirectory=ep2
 CacheDirectoryMode=0700
-Environment=MALLOC_ARENA_MAX=2
+Environment=MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=131072
 
 KillMode=process
 Restart=always

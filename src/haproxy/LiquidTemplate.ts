@@ -72,6 +72,8 @@ const makeEngine = (marks: Marks): Liquid => {
     strictVariables: true,
     strictFilters: true,
     ownPropertyOnly: true,
+    // What a template renders does not depend on who starts ep2; and to ask Node for the locale takes 8 MiB.
+    locale: "en-US",
     // Nothing is ever looked up on disk: the mark and the line numbers speak of one file.
     templates: {},
     parseLimit: 16 * 1024 * 1024,

@@ -18,7 +18,7 @@
 import { Clock, Duration, Effect, Fiber, Layer } from "effect"
 import { fingerprint, vet } from "./Candidate.ts"
 import * as ConsulHealth from "./ConsulHealth.ts"
-import * as ConsulHttp from "./ConsulHttp.ts"
+import type { ConsulHttp } from "./ConsulHttp.ts"
 import { type FetchError, Fetcher } from "./Fetcher.ts"
 import * as HostNames from "./HostNames.ts"
 
@@ -47,12 +47,12 @@ export const make = Effect.fnUntraced(function* (
   options: Options = {}
 ) {
   const hostNames = yield* HostNames.make({ lookup: options.lookup })
-  const agents = new Map<string, ConsulHttp.ConsulHttp>()
+  const agents = new Map<string, ConsulHttp>()
   const watches = new Map<string, Watch>()
   for (const [backend, target] of targets) {
     const { address, caFile, certFile, keyFile, port, scheme } = target
     const key = JSON.stringify([scheme, address, port, caFile, certFile, keyFile])
-    const http = agents.get(key) ?? (yield* ConsulHttp.make(target))
+    const http = agents.get(key) ?? (yield* connect(target))
     agents.set(key, http)
     watches.set(backend, yield* makeWatch({ backend, target, http, hostNames, options }))
   }
@@ -74,11 +74,15 @@ export const make = Effect.fnUntraced(function* (
  * token may not see, which Consul before 1.11 does not say.
  */
 export const registered = Effect.fnUntraced(function* (target: ConsulHealth.ConsulTarget, options: Options = {}) {
-  const http = yield* ConsulHttp.make(target)
+  const http = yield* connect(target)
   const all = { ...target, onlyPassing: false, tags: [] }
   const { named } = yield* ConsulHealth.ask(http, all, { timeout: options.timeout ?? Duration.seconds(10) })
   return named.candidates.length + named.refused.length
 }, Effect.scoped)
+
+/** Node's HTTP is loaded only where it is used. */
+const connect = (target: ConsulHealth.ConsulTarget) =>
+  Effect.promise(() => import("./ConsulHttp.ts")).pipe(Effect.flatMap((ConsulHttp) => ConsulHttp.make(target)))
 
 interface Watch {
   readonly fetch: ReturnType<Fetcher["Service"]["fetch"]>
@@ -94,7 +98,7 @@ interface Query {
 const makeWatch = Effect.fnUntraced(function* (given: {
   readonly backend: string
   readonly target: ConsulHealth.ConsulTarget
-  readonly http: ConsulHttp.ConsulHttp
+  readonly http: ConsulHttp
   readonly hostNames: HostNames.HostNames
   readonly options: Options
 }) {

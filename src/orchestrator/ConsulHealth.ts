@@ -4,7 +4,6 @@
  * Source: Consul HTTP API, "Health HTTP Endpoint", "Blocking Queries" and
  * "Consistency Modes"; answers as recorded from Consul 1.8.
  */
-import { createHash } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import { Duration, Effect, Redacted, Schema } from "effect"
 import type { Refused } from "../domain/State.ts"
@@ -39,7 +38,7 @@ export interface Health {
   /** `X-Consul-Index`; `undefined` where there is none, or one that cannot be waited on. */
   readonly index: number | undefined
   readonly named: Named
-  /** Of the text that says it. */
+  /** Of the body that says it. */
   readonly hash: string
 }
 
@@ -89,11 +88,11 @@ export const ask = Effect.fn("ConsulHealth.ask")(function* (
       detail: "the servers have no leader, so their answer may be old: see `consul operator raft list-peers`"
     })
   }
-  const { body } = answer
   const given = Number(answer.header("x-consul-index"))
   const index = Number.isFinite(given) && given > 0 ? given : undefined
-  const hash = createHash("sha256").update(body).digest("hex")
+  const { hash } = answer
   if (options.known?.hash === hash) return { ...options.known, index } satisfies Health
+  const body = answer.body()
   const instances = yield* decode(body).pipe(
     Effect.mapError(
       (cause) =>
@@ -177,7 +176,9 @@ const grant = ({ service, token, tokenFile }: ConsulTarget): string => {
   return `${whose} with service:read on ${JSON.stringify(oneLine(service))} and node:read on its nodes`
 }
 
-const refusal = (target: ConsulTarget, name: string, { body, status }: Answer): FetchError => {
+const refusal = (target: ConsulTarget, name: string, answer: Answer): FetchError => {
+  const { status } = answer
+  const body = answer.body()
   const said = body.trim() === "" ? `${status}` : `${status} ${JSON.stringify(oneLine(body))}`
   const fail = (reason: FetchError["reason"], detail: string) => new FetchError({ target: name, reason, detail })
   if (status === 429 || /rate limit/i.test(body)) {

@@ -5,8 +5,9 @@
  * `node:http` itself, since the answer has to be bounded while it is read and
  * the TLS files have to be read anew while ep2 runs.
  */
+import { createHash } from "node:crypto"
 import * as http from "node:http"
-import * as https from "node:https"
+import type * as https from "node:https"
 import { Duration, Effect, Schema } from "effect"
 import * as ConsulTls from "./ConsulTls.ts"
 import { FetchError, oneLine } from "./Fetcher.ts"
@@ -24,7 +25,10 @@ export interface Answer {
   readonly status: number
   /** Header by its name in lower case. */
   readonly header: (name: string) => string | undefined
-  readonly body: string
+  /** The same for the same body, however long that is. */
+  readonly hash: string
+  /** Made of what came only when it is called, since most answers say what the one before said. */
+  readonly body: () => string
 }
 
 /** One agent, asked over connections that are kept. */
@@ -55,7 +59,8 @@ const idleMillis = 120_000
 
 /** Opens nothing yet; what is opened is closed with the scope. */
 export const make = Effect.fnUntraced(function* (source: ConsulAddress) {
-  const module = source.scheme === "https" ? https : http
+  // TLS takes 5 MiB, which a plain connection has no use for.
+  const module = source.scheme === "https" ? yield* Effect.promise(() => import("node:https")) : http
   const agent = yield* Effect.acquireRelease(
     Effect.sync(() => new module.Agent({ keepAlive: true, timeout: idleMillis })),
     (one) => Effect.sync(() => one.destroy())
@@ -115,11 +120,14 @@ const exchange = (open: typeof https.request, options: https.RequestOptions) =>
   Effect.callback<Answer, Broken>((resume) => {
     const request = open(options, (response) => {
       const chunks: Array<Buffer> = []
+      const hash = createHash("sha256")
       let size = 0
       response.on("data", (chunk: Buffer) => {
         size += chunk.length
-        if (size <= maxBodyBytes) chunks.push(chunk)
-        else {
+        if (size <= maxBodyBytes) {
+          chunks.push(chunk)
+          hash.update(chunk)
+        } else {
           resume(new Broken({ code: "", when: "tooLarge", wasKept: false, cause: undefined }))
           request.destroy()
         }
@@ -132,9 +140,8 @@ const exchange = (open: typeof https.request, options: https.RequestOptions) =>
           const value = response.headers[name]
           return typeof value === "string" ? value : value?.[0]
         }
-        resume(
-          Effect.succeed({ status: response.statusCode ?? 0, header, body: Buffer.concat(chunks).toString("utf8") })
-        )
+        const body = () => Buffer.concat(chunks).toString("utf8")
+        resume(Effect.succeed({ status: response.statusCode ?? 0, header, hash: hash.digest("hex"), body }))
       })
     })
     request.on("error", (cause) => {

@@ -1,6 +1,7 @@
 /** What ep2 costs while nothing changes. */
 import { join } from "node:path"
 import { Duration, Effect } from "effect"
+import { service } from "../../src/cli/Units.ts"
 import * as World from "../integration/World.ts"
 import { ConsulServer } from "../servers/ConsulServer.ts"
 import * as FaultProxy from "../servers/FaultProxy.ts"
@@ -26,7 +27,7 @@ const casesOf = ({ level }: Effort): ReadonlyArray<Case> => {
 
 /** How long each is left alone, and then looked at. */
 const secondsOf = ({ level }: Effort) =>
-  ({ full: { settle: 15, window: 60 }, quick: { settle: 1, window: 6 }, smoke: { settle: 0, window: 1 } })[level]
+  ({ full: { settle: 30, window: 60 }, quick: { settle: 1, window: 6 }, smoke: { settle: 0, window: 1 } })[level]
 
 /** A source that names so many endpoints of 127.0.0.0/8, and what is asked of it. */
 interface Source {
@@ -83,6 +84,13 @@ endpoint_url = http://${proxy.host}:${proxy.port}`,
   }
 })
 
+/** What the unit sets for ep2. */
+const environment = Object.fromEntries(
+  [...service.matchAll(/^Environment=(.*)$/gm)]
+    .flatMap(([, words = ""]) => words.split(" "))
+    .map((word) => word.split("=") as [string, string])
+)
+
 const measure = Effect.fnUntraced(function* (given: Case, program: string, effort: Effort) {
   const { settle, window } = secondsOf(effort)
   const port = yield* Ports.freePort
@@ -90,6 +98,7 @@ const measure = Effect.fnUntraced(function* (given: Case, program: string, effor
   const world = yield* World.make({
     version: World.newest,
     program,
+    env: environment,
     source: source.section,
     settings: (dir) => ({
       orchestrator: given.kind,
@@ -144,7 +153,7 @@ export const run = Effect.fnUntraced(function* (effort: Effort) {
   const all = yield* Effect.forEach(cases, (given) => measure(given, program, effort), { concurrency: "unbounded" })
   return {
     title: "At rest",
-    how: `ep2 as it is shipped with HAProxy ${World.newest}, for ${window} s in which nothing changes, with the default poll of 5 s (Consul is watched). Memory is what is resident at the end of it, processor time what the kernel counts. Commands are lines to HAProxy's socket, the look at each process once a second included; calls are requests to the source.`,
+    how: `ep2 as it is shipped, in the environment that its unit gives it, with HAProxy ${World.newest}, for ${window} s in which nothing changes, with the default poll of 5 s (Consul is watched). Memory is what is resident at the end of it, processor time what the kernel counts. Commands are lines to HAProxy's socket, the look at each process once a second included; calls are requests to the source.`,
     columns: [
       ...["source", "endpoints", "memory", "goal", "of it not Node's file", "processor", "goal", "per hour"],
       ...["commands a minute", "calls a minute"]

@@ -246,7 +246,7 @@ describe("secrets", () => {
     assert.sameMembers((unit as string).match(/^(?:LoadCredential|Environment)=.*$/gm) ?? [], [
       "LoadCredential=key:/var/lib/secrets/key",
       "LoadCredential=token:/var/lib/secrets/token",
-      "Environment=MALLOC_ARENA_MAX=2",
+      "Environment=MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=131072",
       'Environment="AWS_SHARED_CREDENTIALS_FILE=/run/secrets/aws"'
     ])
   })
