@@ -30,8 +30,8 @@ const measure = Effect.fnUntraced(function* (effort: Effort) {
   const query = `${consul.url}/v1/health/service/web?passing=1`
   yield* register(backends[0]!)
   yield* World.logs(yield* world.start(), /following the source/)
-  const agent = yield* Http.keptAgent
-  yield* Http.untilAnswers("a", world.port, agent)
+  const client = yield* Http.makeClient(world.port)
+  yield* client.untilAnswers("a")
 
   const all: Array<Took> = []
   for (let change = 0; change <= changesOf(effort); change++) {
@@ -48,7 +48,7 @@ const measure = Effect.fnUntraced(function* (effort: Effort) {
     yield* Effect.sleep("20 millis")
     const began = performance.now()
     yield* register(next).pipe(Effect.forkChild({ startImmediately: true }))
-    yield* Http.untilAnswers(next.name, world.port, agent)
+    yield* client.untilAnswers(next.name)
     const served = performance.now() - began
     yield* Fiber.join(blocked)
     // The first change only warms up.
@@ -76,7 +76,7 @@ export const run = Effect.fnUntraced(function* (effort: Effort) {
   const query = all.map((one) => one.query)
   return {
     title: "Reaction: from Consul to the first answer",
-    how: `An instance is registered in a real Consul, ${count(all.length)} times, and from the begin of the registration two things are timed: until a bare blocking query on that service has returned, and until a request through HAProxy ${World.newest} is answered by that instance (\`new_servers = trusted\`). Requests are a millisecond apart, and every second one goes to the server that is there already.`,
+    how: `An instance is registered in a real Consul, ${count(all.length)} times, and from the begin of the registration two things are timed: until a bare blocking query on that service has returned, and until a request through HAProxy ${World.newest} is answered by that instance (\`new_servers = trusted\`). A request begins each millisecond, and every second one goes to the server that is there already.`,
     columns: ["until", "least", "p50", "p90", "p95", "most", "goal"],
     rows: [
       row("the bare query returns", query),

@@ -60,11 +60,13 @@ export const make = (options: {
       state.inFlight++
       response.once("close", () => state.inFlight--)
       const millis = state.delayMillis + Number(url.searchParams.get("millis") ?? 0)
-      setTimeout(() => {
+      const respond = () => {
         const status = isCheck && !state.isHealthy ? 503 : 200
         response.writeHead(status, { "x-served-by": name, "content-type": "text/plain", "content-length": name.length })
         response.end(request.method === "HEAD" ? undefined : name)
-      }, millis)
+      }
+      if (millis > 0) setTimeout(respond, millis)
+      else respond()
     }
     let running: Server | undefined
     const stop = Effect.suspend(() => {
