@@ -93,8 +93,29 @@ export const make = Effect.fnUntraced(function* (given: {
   let ended = Deferred.makeUnsafe<void>()
   let isClockOff = false
 
+  /** The last poll that was taken in. */
+  let before: Taken | undefined
+
+  const isStill = ({ needs, snapshot }: Taken, found: Snapshot["groups"], nowMillis: number) =>
+    departed.length === 0 &&
+    isSameGroups(snapshot.groups, found) &&
+    InstanceAddresses.due(addresses, needs, nowMillis).length === 0
+
   const ask = Effect.fn("AwsAccount.poll")(function* (startedAt: number) {
     const found = new Map((yield* api.groups(names)).map((group) => [group.name, group]))
+    // The very same groups need the same of the same instances, and where none of them is due, that is all.
+    const taken = before !== undefined && isStill(before, found, startedAt) ? before : yield* takeIn(found, startedAt)
+    before = taken
+    const part = yield* Random.nextBetween(...partOfInterval)
+    dueAt = Math.min(
+      startedAt + Math.ceil(Duration.toMillis(interval) * part),
+      InstanceAddresses.nextRetry(addresses, taken.needs) ?? Number.POSITIVE_INFINITY
+    )
+    yield* sayClock
+    return taken.snapshot
+  })
+
+  const takeIn = Effect.fnUntraced(function* (found: ReadonlyMap<string, AsgMembership.Group>, startedAt: number) {
     // A group that is missing from an answer is an error to who asks for it; its members are not forgotten for that.
     const groups = new Map([...groupsBefore, ...found])
     const gone = departedFrom(groupsBefore, groups, departed, startedAt)
@@ -104,13 +125,7 @@ export const make = Effect.fnUntraced(function* (given: {
     addresses = InstanceAddresses.learn(addresses, needs, { asked: due, instances, nowMillis: startedAt })
     groupsBefore = groups
     departed = gone
-    const part = yield* Random.nextBetween(...partOfInterval)
-    dueAt = Math.min(
-      startedAt + Math.ceil(Duration.toMillis(interval) * part),
-      InstanceAddresses.nextRetry(addresses, needs) ?? Number.POSITIVE_INFINITY
-    )
-    yield* sayClock
-    return { groups: found, departed, addresses }
+    return { snapshot: { groups: found, departed, addresses }, needs }
   })
 
   const sayClock = Effect.gen(function* () {
@@ -160,6 +175,15 @@ export const make = Effect.fnUntraced(function* (given: {
 
   return { after, awaitDue } satisfies AwsAccount
 })
+
+/** A poll that was taken in, and what its instances are needed for. */
+interface Taken {
+  readonly snapshot: Snapshot
+  readonly needs: ReadonlyMap<string, InstanceAddresses.Need>
+}
+
+const isSameGroups = (one: Snapshot["groups"], other: Snapshot["groups"]): boolean =>
+  one.size === other.size && [...one].every(([name, group]) => other.get(name) === group)
 
 /** What each instance that is named is needed for. Those that are ignored are not; those that are gone are for the log. */
 const needsOf = (

@@ -108,6 +108,8 @@ const makeFollow = (given: {
   const missingFrom = makeMissing(target, api)
   /** The number of the last poll whose answer was taken. */
   let seen = 0
+  /** What the last snapshot named. */
+  let last: { readonly snapshot: AwsAccount.Snapshot; readonly named: Named } | undefined
 
   const fetch = Effect.gen(function* () {
     const poll = yield* account.after(seen)
@@ -115,7 +117,8 @@ const makeFollow = (given: {
     const snapshot = yield* Effect.fromResult(poll.result)
     const missing = target.groups.filter((name) => !snapshot.groups.has(name))
     if (missing.length > 0) return yield* missingFrom(missing)
-    return yield* vet(namedOf(target, snapshot), { backend, target: AwsError.targetOf(target), hostNames })
+    if (last?.snapshot !== snapshot) last = { snapshot, named: namedOf(target, snapshot) }
+    return yield* vet(last.named, { backend, target: AwsError.targetOf(target), hostNames })
   }).pipe(Effect.withSpan("AwsAsgFetcher.fetch"))
 
   return { fetch, awaitChange: Effect.suspend(() => account.awaitDue(seen)) }

@@ -111,6 +111,24 @@ describe("AwsAccount", () => {
     })
   )
 
+  it.effect("finds the very same while its groups are that, and an address that can move is not due", () =>
+    Effect.gen(function* () {
+      const { account, aws } = yield* makeAccount({ ipType: "public" })
+      const polls = yield* follow(account)
+      yield* TestClock.adjust("100 seconds")
+      const settled = new Set(polls.slice(1).map(({ result }) => Result.getOrThrow(result)))
+      const sooner = polls.length
+
+      aws.known.set("i-1", { ...running("i-1"), public: "203.0.113.2" })
+      yield* TestClock.adjust("100 seconds")
+      const later = Result.getOrThrow(polls.at(-1)!.result)
+
+      assert.isAbove(sooner, 8)
+      assert.strictEqual(settled.size, 1)
+      assert.strictEqual(later.addresses.get("i-1")?.instance?.public, "203.0.113.2")
+    })
+  )
+
   it.effect("does not answer with what is older than an interval", () =>
     Effect.gen(function* () {
       const { account } = yield* makeAccount()

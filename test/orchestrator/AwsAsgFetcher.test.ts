@@ -224,6 +224,39 @@ layer(MotoServer.layer, { excludeTestServices: true })("AwsAsgFetcher", (it) => 
     })
   )
 
+  it.effect("reads an answer that says the same as the one before as the very same, and any other anew", () =>
+    Effect.gen(function* () {
+      const { api, proxy } = yield* start({ groups: ["web"] })
+      const answer = (request: string, health: string) => `
+        <DescribeAutoScalingGroupsResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">
+          <DescribeAutoScalingGroupsResult><AutoScalingGroups><member>
+            <AutoScalingGroupName>web</AutoScalingGroupName>
+            <Instances><member>
+              <InstanceId>i-1</InstanceId><AvailabilityZone>a</AvailabilityZone>
+              <LifecycleState>InService</LifecycleState><HealthStatus>${health}</HealthStatus>
+            </member></Instances>
+          </member></AutoScalingGroups></DescribeAutoScalingGroupsResult>
+          <ResponseMetadata><RequestId>${request}</RequestId></ResponseMetadata>
+        </DescribeAutoScalingGroupsResponse>`
+      const ask = Effect.fnUntraced(function* (request: string, health: string) {
+        const headers = { "content-type": "text/xml" }
+        yield* proxy.set({ kind: "answer", status: 200, headers, body: answer(request, health) })
+        return (yield* api().groups(["web"]))[0]!
+      })
+
+      const first = yield* ask("1", "Healthy")
+      const second = yield* ask("2", "Healthy")
+      const third = yield* ask("3", "Unhealthy")
+      const fourth = yield* ask("4", "Healthy")
+
+      assert.strictEqual(second, first)
+      assert.deepEqual(
+        [first, third, fourth].map(({ members }) => members[0]?.health),
+        ["Healthy", "Unhealthy", "Healthy"]
+      )
+    })
+  )
+
   it.effect("reads all pages of both calls", () =>
     Effect.gen(function* () {
       const moto = yield* MotoServer
