@@ -72,7 +72,9 @@ export const ask = Effect.fn("ConsulHealth.ask")(function* (
 ) {
   const name = nameOf(target, http.url)
   const token = yield* tokenOf(target, name)
-  const answer = yield* http.get({ target: name, path: pathOf(target, options.block), token, timeout: options.timeout })
+  const path = pathOf(target, options.block)
+  const { known, timeout } = options
+  const answer = yield* http.get({ target: name, path, token, timeout, known: known?.hash })
   if (answer.status !== 200) return yield* refusal(target, name, answer)
   if (answer.header("x-consul-results-filtered-by-acls") === "true") {
     return yield* new FetchError({
@@ -90,9 +92,8 @@ export const ask = Effect.fn("ConsulHealth.ask")(function* (
   }
   const given = Number(answer.header("x-consul-index"))
   const index = Number.isFinite(given) && given > 0 ? given : undefined
-  const { hash } = answer
-  if (options.known?.hash === hash) return { ...options.known, index } satisfies Health
-  const body = answer.body()
+  const { body = "", hash } = answer
+  if (hash === known?.hash) return { ...known, index } satisfies Health
   const instances = yield* decode(body).pipe(
     Effect.mapError(
       (cause) =>
@@ -176,9 +177,7 @@ const grant = ({ service, token, tokenFile }: ConsulTarget): string => {
   return `${whose} with service:read on ${JSON.stringify(oneLine(service))} and node:read on its nodes`
 }
 
-const refusal = (target: ConsulTarget, name: string, answer: Answer): FetchError => {
-  const { status } = answer
-  const body = answer.body()
+const refusal = (target: ConsulTarget, name: string, { body = "", status }: Answer): FetchError => {
   const said = body.trim() === "" ? `${status}` : `${status} ${JSON.stringify(oneLine(body))}`
   const fail = (reason: FetchError["reason"], detail: string) => new FetchError({ target: name, reason, detail })
   if (status === 429 || /rate limit/i.test(body)) {

@@ -25,10 +25,10 @@ export interface Answer {
   readonly status: number
   /** Header by its name in lower case. */
   readonly header: (name: string) => string | undefined
-  /** The same for the same body, however long that is. */
+  /** Of the body: SHA-256, in hexadecimal digits. */
   readonly hash: string
-  /** Made of what came only when it is called, since most answers say what the one before said. */
-  readonly body: () => string
+  /** `undefined` where it is the one that is known. */
+  readonly body: string | undefined
 }
 
 /** One agent, asked over connections that are kept. */
@@ -49,6 +49,8 @@ export interface ConsulHttp {
     readonly path: string
     readonly token: string | undefined
     readonly timeout: Duration.Duration
+    /** The `hash` of a body that is known and need not be read again. */
+    readonly known?: string | undefined
   }) => Effect.Effect<Answer, FetchError>
 }
 
@@ -73,7 +75,9 @@ export const make = Effect.fnUntraced(function* (source: ConsulAddress) {
       Effect.mapError(({ detail }) => new FetchError({ target, reason: "Unauthorized", detail }))
     )
 
-  const get: ConsulHttp["get"] = Effect.fnUntraced(function* ({ path, target, timeout, token }) {
+  const bodies = makeBodies()
+
+  const get: ConsulHttp["get"] = Effect.fnUntraced(function* ({ known, path, target, timeout, token }) {
     // Read at each request, so that certificates can be renewed while ep2 runs. The agent keeps connections apart by
     // the certificates that they were made with.
     const tls = source.scheme === "https" ? yield* readTls(target) : {}
@@ -84,7 +88,7 @@ export const make = Effect.fnUntraced(function* (source: ConsulAddress) {
       path,
       headers: { accept: "application/json", ...(token === undefined ? {} : { "x-consul-token": token }) }
     }
-    const once = (how: http.Agent | false) => exchange(module.request, { ...options, agent: how })
+    const once = (how: http.Agent | false) => exchange(module.request, { ...options, agent: how }, bodies, known)
     return yield* once(agent).pipe(
       Effect.catchIf(
         ({ wasKept }) => wasKept,
@@ -116,17 +120,48 @@ class Broken extends Schema.TaggedError<Broken>()("Broken", {
   cause: Schema.Defect()
 }) {}
 
-const exchange = (open: typeof https.request, options: https.RequestOptions) =>
+/**
+ * Where bodies are gathered. Most say what the one before said and are never read: were
+ * each made of memory of its own, that would stay until V8 next cleans up what is old.
+ */
+const makeBodies = () => {
+  const free: Array<Buffer> = []
+  const begin = () => {
+    let bytes = free.pop() ?? Buffer.allocUnsafeSlow(65_536)
+    let size = 0
+    const add = (chunk: Buffer) => {
+      if (size + chunk.length > bytes.length) {
+        const larger = Buffer.allocUnsafeSlow(2 * (size + chunk.length))
+        bytes.copy(larger, 0, 0, size)
+        bytes = larger
+      }
+      size += chunk.copy(bytes, size)
+    }
+    const end = () => {
+      if (free.length < 2 && bytes.length <= maxKeptBytes) free.push(bytes)
+    }
+    return { add, end, size: () => size, text: () => bytes.toString("utf8", 0, size) }
+  }
+  return { begin }
+}
+
+const maxKeptBytes = 8 * 1024 * 1024
+
+const exchange = (
+  open: typeof https.request,
+  options: https.RequestOptions,
+  bodies: ReturnType<typeof makeBodies>,
+  known: string | undefined
+) =>
   Effect.callback<Answer, Broken>((resume) => {
     const request = open(options, (response) => {
-      const chunks: Array<Buffer> = []
-      const hash = createHash("sha256")
-      let size = 0
+      const body = bodies.begin()
+      const hashing = createHash("sha256")
+      response.once("close", body.end)
       response.on("data", (chunk: Buffer) => {
-        size += chunk.length
-        if (size <= maxBodyBytes) {
-          chunks.push(chunk)
-          hash.update(chunk)
+        if (body.size() + chunk.length <= maxBodyBytes) {
+          body.add(chunk)
+          hashing.update(chunk)
         } else {
           resume(new Broken({ code: "", when: "tooLarge", wasKept: false, cause: undefined }))
           request.destroy()
@@ -140,8 +175,9 @@ const exchange = (open: typeof https.request, options: https.RequestOptions) =>
           const value = response.headers[name]
           return typeof value === "string" ? value : value?.[0]
         }
-        const body = () => Buffer.concat(chunks).toString("utf8")
-        resume(Effect.succeed({ status: response.statusCode ?? 0, header, hash: hash.digest("hex"), body }))
+        const hash = hashing.digest("hex")
+        const text = hash === known ? undefined : body.text()
+        resume(Effect.succeed({ status: response.statusCode ?? 0, header, hash, body: text }))
       })
     })
     request.on("error", (cause) => {

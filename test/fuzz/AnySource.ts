@@ -58,7 +58,7 @@ export const askConsul = Effect.fnUntraced(function* ({ edits, instances, portOf
     edits,
     jsonWords
   )
-  const answer = { status: 200, header: () => undefined, hash: "", body: () => body }
+  const answer = { status: 200, header: () => undefined, hash: "", body }
   const http = { url: "http://127.0.0.1:8500", get: () => Effect.succeed(answer) }
   const hostNames = yield* HostNames.make({ lookup })
   const outcome = yield* ConsulHealth.ask(http, { ...agent, portOf }, { timeout: Duration.seconds(1) }).pipe(
