@@ -39,23 +39,30 @@ export const read = (backend: string, reply: string, last?: ServerTable): Server
   let isSame = known.length > 0
   for (const text of texts) {
     if (text === "") continue
+    const old = known[rows.length]
+    if (old !== undefined && isStill(old, text)) {
+      rows.push(old)
+      continue
+    }
     const begins = startOf(text, columns.srv_time_since_last_change)
     const ends = begins < 0 ? -1 : text.indexOf(" ", begins)
     if (ends < 0) return undefined
-    const [before, after] = [text.slice(0, begins), text.slice(ends)]
-    const old = known[rows.length]
-    if (old !== undefined && old.before === before && old.after === after) {
-      rows.push({ before, after, server: old.server })
-      continue
-    }
     const server = serverOf(backend, text.split(" "), columns)
     if (server === undefined) return undefined
-    rows.push({ before, after, server })
+    rows.push({ before: text.slice(0, begins), after: text.slice(ends), server })
     isSame = false
   }
-  if (isSame && last !== undefined && rows.length === known.length) return { ...last, reply, rows }
+  if (isSame && last !== undefined && rows.length === known.length) return { ...last, reply }
   if (new Set(rows.map(({ server }) => server.name)).size < rows.length) return undefined
   return { reply, header, rows, servers: rows.map(({ server }) => server) }
+}
+
+/** Whether a row has become another one in its time alone. */
+const isStill = ({ after, before }: Row, text: string): boolean => {
+  const ends = text.length - after.length
+  if (ends <= before.length || !text.startsWith(before) || !text.endsWith(after)) return false
+  for (let at = before.length; at < ends; at++) if (text[at] === " ") return false
+  return true
 }
 
 const names = [
