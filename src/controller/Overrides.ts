@@ -65,7 +65,8 @@ const releaseIsOld = Duration.minutes(10)
 const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isOver?: () => boolean }) {
   const files = yield* pathsOf(options)
   const paused = yield* Ref.make<string | undefined>(undefined)
-  const released = yield* Ref.make<Release | undefined>(undefined)
+  /** Those that still count: one that follows another at once leaves to that what nobody has taken yet. */
+  const releases = yield* Ref.make<ReadonlyArray<Release>>([])
   const troubles = yield* Report.makeStanding
   const changes = yield* Queue.unbounded<Change>()
 
@@ -105,7 +106,10 @@ const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isO
     }
     const backends = found.text.split("\n").filter((line) => line !== "")
     const untilMillis = now + Duration.toMillis(releaseCounts)
-    yield* Ref.set(released, { backends, untilMillis, taken: new Set<string>() })
+    yield* Ref.update(releases, (before) => [
+      ...before.filter((one) => now <= one.untilMillis),
+      { backends, untilMillis, taken: new Set<string>() }
+    ])
     yield* Queue.offer(changes, "released")
     return found
   })
@@ -135,10 +139,12 @@ const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isO
 
   const takeRelease = Effect.fnUntraced(function* (backend: string) {
     const now = yield* Clock.currentTimeMillis
-    const release = yield* Ref.get(released)
-    if (release === undefined || now > release.untilMillis || release.taken.has(backend)) return false
-    release.taken.add(backend)
-    return release.backends.length === 0 || release.backends.includes(backend)
+    const meant = (yield* Ref.get(releases)).filter(
+      ({ backends, taken, untilMillis }) =>
+        now <= untilMillis && !taken.has(backend) && (backends.length === 0 || backends.includes(backend))
+    )
+    for (const { taken } of meant) taken.add(backend)
+    return meant.length > 0
   })
   return Overrides.of({
     isPaused: Effect.map(Ref.get(paused), (text) => text !== undefined || options.isOver?.() === true),

@@ -128,7 +128,8 @@ describe("a start that cannot be", () => {
 
 // Without an ep2.conf nothing tells what to leave alone, and a HAProxy that runs needs no program to start.
 describe("a restart of ep2 with something wrong", () => {
-  it.live.each(cases.filter(({ what }) => !/no ep2\.conf|folder for ep2|no HAProxy/.test(what)))(
+  const possible = cases.filter(({ what }) => !/no ep2\.conf|folder for ep2|no HAProxy/.test(what))
+  it.live.each(possible.filter((_, index) => process.env.EP2_TEST_ALL !== undefined || index % 3 === 0))(
     "leaves HAProxy serving: $what",
     ({ exitCode, spoil }) =>
       Effect.gen(function* () {
