@@ -15,7 +15,6 @@ import { type AdminState, canonicalAddress, type Endpoint, type Server, slotNumb
 export interface ServerTable {
   /** In HAProxy's order, without what only `show stat` knows: nobody is unproven, and sessions are not known. */
   readonly servers: ReadonlyArray<Server>
-  readonly reply: string
   readonly header: string
   readonly rows: ReadonlyArray<Row>
 }
@@ -29,7 +28,6 @@ interface Row {
 
 /** The table, or `undefined` where it is not a whole one of this backend. */
 export const read = (backend: string, reply: string, last?: ServerTable): ServerTable | undefined => {
-  if (last !== undefined && last.reply === reply) return last
   if (!reply.startsWith("1\n# be_id ")) return undefined
   const [, header = "", ...texts] = reply.split("\n")
   const columns = columnsOf(header)
@@ -52,9 +50,9 @@ export const read = (backend: string, reply: string, last?: ServerTable): Server
     rows.push({ before: text.slice(0, begins), after: text.slice(ends), server })
     isSame = false
   }
-  if (isSame && last !== undefined && rows.length === known.length) return { ...last, reply }
+  if (isSame && last !== undefined && rows.length === known.length) return last
   if (new Set(rows.map(({ server }) => server.name)).size < rows.length) return undefined
-  return { reply, header, rows, servers: rows.map(({ server }) => server) }
+  return { header, rows, servers: rows.map(({ server }) => server) }
 }
 
 /** Whether a row has become another one in its time alone. */

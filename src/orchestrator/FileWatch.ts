@@ -41,7 +41,8 @@ const open = (folder: string, names: ReadonlySet<string>, onSign: () => void): F
       // The folder itself goes by its own name.
       if (name === null || names.has(name) || name === basename(folder)) onSign()
     })
-    watcher.on("error", onSign)
+    // One that breaks again and again is made anew each second, and not at once.
+    watcher.on("error", () => setTimeout(onSign, Duration.toMillis(untoldEvery)).unref())
     return watcher
   } catch {
     return undefined
