@@ -33,5 +33,5 @@ else {
 
 function collectGarbage() {
   setFlagsFromString("--expose-gc")
-  runInNewContext("gc")({ type: "major", execution: "async" })
+  runInNewContext("globalThis.gc")?.({ type: "major", execution: "async" })
 }

@@ -144,7 +144,7 @@ const keep = Effect.fn("Lock.keep")(function* (
     yield* beat(options.retryEvery)
     // Twice as often as those who stand by, so that what was removed is mostly taken again before they find out.
     yield* Effect.sleep(Duration.times(options.retryEvery, 0.5))
-    // Where the lock has its place is found out anew now and then: the config file may be behind another link by now.
+    // Where the lock has its place is found out anew each second time: the config file may be behind another link by now.
     const path = yield* Effect.result(look % looksPerPlace === 0 ? pathOf(options) : Effect.succeed(held.path))
     const found = Result.isSuccess(path) && path.success === held.path ? yield* identify(path.success) : undefined
     if (found !== undefined && found === held.identity) continue
@@ -166,7 +166,7 @@ const keep = Effect.fn("Lock.keep")(function* (
   }
 }, Effect.scoped)
 
-const looksPerPlace = 10
+const looksPerPlace = 2
 
 const nameOf = (holder: number | undefined) => (holder === undefined ? "another ep2" : `another ep2 (pid ${holder})`)
 

@@ -97,8 +97,16 @@ const makeSockets = Effect.fnUntraced(function* (sockets: ReadonlyArray<string>,
  */
 const makeSession = (socket: string, replyTimeout: Duration.Duration): Session & { readonly close: () => void } => {
   let connection: Socket | undefined
-  /** That it cannot be had is final: another try might find another process. */
+  /** That it cannot be had, or was given up, is final: another try might find another process, or an answer to this one. */
   let refused: SocketError | undefined
+
+  const close = () => connection?.destroy()
+  const givingUp = (letGo: () => void) =>
+    Effect.sync(() => {
+      letGo()
+      close()
+      refused ??= new SocketError({ socket, reason: "Closed", detail: "an exchange was given up" })
+    })
 
   const ask = (commands: ReadonlyArray<string>) => {
     if (commands.length === 0) return Effect.succeed([])
@@ -106,7 +114,7 @@ const makeSession = (socket: string, replyTimeout: Duration.Duration): Session &
     return Effect.callback<ReadonlyArray<string>, SocketError>((resume) => {
       if (connection !== undefined) {
         const exchange = { socket, text: `${commands.join("\n")}\n`, count: commands.length, replyTimeout }
-        return Effect.sync(converse(connection, exchange, (heard) => resume(Effect.map(heard, eachTrimmed))))
+        return givingUp(converse(connection, exchange, (heard) => resume(Effect.map(heard, eachTrimmed))))
       }
       let letGo = connect(socket, (made) => {
         if (Result.isFailure(made)) {
@@ -120,10 +128,10 @@ const makeSession = (socket: string, replyTimeout: Duration.Duration): Session &
           resume(Effect.map(heard, ([, ...replies]) => eachTrimmed(replies)))
         )
       })
-      return Effect.sync(() => letGo())
+      return givingUp(() => letGo())
     })
   }
-  return { socket, ask, close: () => connection?.destroy() }
+  return { socket, ask, close }
 }
 
 const eachTrimmed = (replies: ReadonlyArray<string>) => replies.map(trimmed)

@@ -35,13 +35,14 @@ export const read = (backend: string, reply: string, last?: ServerTable): Server
   const known = last?.header === header ? last.rows : []
   const rows: Array<Row> = []
   let isSame = known.length > 0
-  for (const text of texts) {
-    if (text === "") continue
+  for (const line of texts) {
+    if (line === "") continue
     const old = known[rows.length]
-    if (old !== undefined && isStill(old, text)) {
+    if (old !== undefined && isStill(old, line)) {
       rows.push(old)
       continue
     }
+    const text = copied(line)
     const begins = startOf(text, columns.srv_time_since_last_change)
     const ends = begins < 0 ? -1 : text.indexOf(" ", begins)
     if (ends < 0) return undefined
@@ -54,6 +55,9 @@ export const read = (backend: string, reply: string, last?: ServerTable): Server
   if (new Set(rows.map(({ server }) => server.name)).size < rows.length) return undefined
   return { header, rows, servers: rows.map(({ server }) => server) }
 }
+
+/** V8 makes a part of a text a view of the whole, and a row that stays would keep the reply that it once came in. */
+const copied = (text: string): string => Buffer.from(text).toString()
 
 /** Whether a row has become another one in its time alone. */
 const isStill = ({ after, before }: Row, text: string): boolean => {

@@ -117,7 +117,7 @@ export const make = Effect.fnUntraced(function* (access: AwsAccess, options: Opt
         return pagesOf(pages)
       })
     ).pipe(
-      Effect.tap(() => Effect.sync(() => clients.forgetOthers())),
+      Effect.ensuring(Effect.sync(() => clients.forgetOthers())),
       Effect.flatMap((chunks) => Effect.forEach(chunks.flat(), readGroups)),
       Effect.map((pages) => pages.flat())
     )

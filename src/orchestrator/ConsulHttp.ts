@@ -75,7 +75,7 @@ export const make = Effect.fnUntraced(function* (source: ConsulAddress) {
       Effect.mapError(({ detail }) => new FetchError({ target, reason: "Unauthorized", detail }))
     )
 
-  const bodies = makeBodies()
+  const beginBody = makeBodies()
 
   const get: ConsulHttp["get"] = Effect.fnUntraced(function* ({ known, path, target, timeout, token }) {
     // Read at each request, so that certificates can be renewed while ep2 runs. The agent keeps connections apart by
@@ -88,7 +88,7 @@ export const make = Effect.fnUntraced(function* (source: ConsulAddress) {
       path,
       headers: { accept: "application/json", ...(token === undefined ? {} : { "x-consul-token": token }) }
     }
-    const once = (how: http.Agent | false) => exchange(module.request, { ...options, agent: how }, bodies, known)
+    const once = (how: http.Agent | false) => exchange(module.request, { ...options, agent: how }, beginBody, known)
     return yield* once(agent).pipe(
       Effect.catchIf(
         ({ wasKept }) => wasKept,
@@ -126,7 +126,7 @@ class Broken extends Schema.TaggedError<Broken>()("Broken", {
  */
 const makeBodies = () => {
   const free: Array<Buffer> = []
-  const begin = () => {
+  return () => {
     let bytes = free.pop() ?? Buffer.allocUnsafeSlow(65_536)
     let size = 0
     const add = (chunk: Buffer) => {
@@ -142,7 +142,6 @@ const makeBodies = () => {
     }
     return { add, end, size: () => size, text: () => bytes.toString("utf8", 0, size) }
   }
-  return { begin }
 }
 
 const maxKeptBytes = 8 * 1024 * 1024
@@ -150,12 +149,12 @@ const maxKeptBytes = 8 * 1024 * 1024
 const exchange = (
   open: typeof https.request,
   options: https.RequestOptions,
-  bodies: ReturnType<typeof makeBodies>,
+  beginBody: ReturnType<typeof makeBodies>,
   known: string | undefined
 ) =>
   Effect.callback<Answer, Broken>((resume) => {
     const request = open(options, (response) => {
-      const body = bodies.begin()
+      const body = beginBody()
       const hashing = createHash("sha256")
       response.once("close", body.end)
       response.on("data", (chunk: Buffer) => {

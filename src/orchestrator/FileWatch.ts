@@ -3,14 +3,14 @@
  * back, or reached through another symbolic link.
  */
 import { type FSWatcher, watch } from "node:fs"
-import { readlink, realpath, statfs } from "node:fs/promises"
-import { basename, dirname, isAbsolute } from "node:path"
+import { lstat, readlink, realpath, stat, statfs } from "node:fs/promises"
+import { basename, dirname, isAbsolute, join, resolve } from "node:path"
 import { Duration, Effect, Latch, Option } from "effect"
 
 /** How long nothing is looked at where the kernel tells of all that happens: a folder above may be another one by then. */
 const toldEvery = Duration.seconds(10)
 
-/** How often is looked where it does not: NFS, a folder that is not there yet, no watches left. */
+/** How often is looked where it does not: NFS, a folder behind a link or that is not there yet, no watches left. */
 const untoldEvery = Duration.seconds(1)
 
 /**
@@ -18,7 +18,7 @@ const untoldEvery = Duration.seconds(1)
  * a first sign and says that there was one, or until it is time to look without:
  * after ten seconds, or one where nobody tells.
  *
- * What happens after this returned is never missed. Replacing a file is seen as
+ * What is heard after this returned is never missed. Replacing a file is seen as
  * well as writing to it, since it is the folder that is watched.
  */
 export const make = Effect.fnUntraced(function* (...paths: ReadonlyArray<string>) {
@@ -30,7 +30,7 @@ export const make = Effect.fnUntraced(function* (...paths: ReadonlyArray<string>
       Effect.sync(() => open(folder, names, () => latch.openUnsafe())),
       (one) => Effect.sync(() => one?.close())
     )
-    isTold &&= watcher !== undefined && (yield* Effect.promise(() => isLocal(folder)))
+    isTold &&= watcher !== undefined && (yield* Effect.promise(() => isHeard(folder, names)))
   }
   return { sign: Effect.map(Effect.timeoutOption(latch.await, isTold ? toldEvery : untoldEvery), Option.isSome) }
 })
@@ -50,20 +50,26 @@ const open = (folder: string, names: ReadonlySet<string>, onSign: () => void): F
 }
 
 /**
- * Whether nobody but this machine's kernel can change the folder.
+ * Whether all that happens in the folder is heard: nobody but this machine's kernel can
+ * change it, the way to it leads through no link, and nothing is mounted over its files.
+ * What is written through another hard link, or another mount of the same file system,
+ * is not heard all the same.
  *
- * Source: statfs(2), "Filesystem type constants".
+ * Source: statfs(2), "Filesystem type constants"; inotify(7), "Limitations and caveats".
  */
-const isLocal = (folder: string): Promise<boolean> =>
-  statfs(folder).then(
-    ({ type }) => localTypes.has(type),
-    () => false
-  )
+const isHeard = async (folder: string, names: ReadonlySet<string>): Promise<boolean> => {
+  try {
+    if (!localTypes.has((await statfs(folder)).type) || (await realpath(folder)) !== resolve(folder)) return false
+    const { dev } = await stat(folder)
+    const files = await Promise.all([...names].map((name) => lstat(join(folder, name)).catch(() => undefined)))
+    return files.every((file) => file === undefined || file.dev === dev)
+  } catch {
+    return false
+  }
+}
 
 /** ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS and ZFS. */
-const localTypes = new Set([
-  ...[0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x858458f6, 0x794c7630, 0xf2f52010, 0x2fc12fc1]
-])
+const localTypes = new Set([0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x858458f6, 0x794c7630, 0xf2f52010, 0x2fc12fc1])
 
 /**
  * The folders, and the names in them that matter. A Kubernetes ConfigMap has its

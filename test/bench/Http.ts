@@ -9,6 +9,9 @@ export interface Client {
   readonly untilAnswers: (name: string) => Effect.Effect<void>
 }
 
+/** So many are on their way at once at the most: a HAProxy that does not answer is not asked for ever. */
+const mostConnections = 50
+
 const text = "GET /bench HTTP/1.1\r\nhost: bench\r\n\r\n"
 
 /** Of HAProxy's port on 127.0.0.1. Its connections are closed with the scope. */
@@ -43,7 +46,10 @@ export const makeClient = (port: number): Effect.Effect<Client, never, Scope.Sco
 
     const untilAnswers = (name: string) =>
       Effect.callback<void>((resume) => {
-        const ticking = setInterval(() => (free.pop() ?? open()).write(text), 1)
+        const ticking = setInterval(() => {
+          const socket = free.pop() ?? (all.size < mostConnections ? open() : undefined)
+          socket?.write(text)
+        }, 1)
         const end = () => {
           clearInterval(ticking)
           onAnswer = () => {}

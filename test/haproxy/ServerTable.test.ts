@@ -1,4 +1,6 @@
 /** What `ServerTable` makes of a table against the one before it. What it makes of a single one is in RuntimeApi.test.ts. */
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { assert, describe, it } from "@effect/vitest"
 import * as ServerTable from "../../src/haproxy/ServerTable.ts"
 
@@ -55,6 +57,30 @@ describe("ServerTable", () => {
         assert.deepStrictEqual(read(now, read(before)).servers, read(now).servers)
       }
     }
+  })
+
+  it("keeps nothing of the replies before, whichever rows are still those of then", () => {
+    setFlagsFromString("--expose-gc")
+    const collect: () => void = runInNewContext("gc")
+    const used = () => {
+      collect()
+      return process.memoryUsage().heapUsed
+    }
+    const count = 300
+    const replyOf = (changed: number) =>
+      table(
+        ...Array.from({ length: count }, (_, index) =>
+          row(`node${index}`, { address: "192.168.100.100", weight: index < changed ? 2 : 1, seconds: changed })
+        )
+      )
+    let last = read(replyOf(0))
+    const before = used()
+
+    for (let changed = 1; changed <= count; changed++) last = read(replyOf(changed), last)
+
+    // Each of the replies has 20 KB.
+    assert.isBelow(used() - before, 2_000_000)
+    assert.lengthOf(last.servers, count)
   })
 
   it("finds a name that comes twice, also where one of the rows is known", () => {
