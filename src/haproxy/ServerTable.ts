@@ -15,6 +15,8 @@ import { type AdminState, canonicalAddress, type Endpoint, type Server, slotNumb
 export interface ServerTable {
   /** In HAProxy's order, without what only `show stat` knows: nobody is unproven, and sessions are not known. */
   readonly servers: ReadonlyArray<Server>
+  /** The reply whose rows these are, but for their times. */
+  readonly reply: string
   readonly header: string
   readonly rows: ReadonlyArray<Row>
 }
@@ -28,6 +30,7 @@ interface Row {
 
 /** The table, or `undefined` where it is not a whole one of this backend. */
 export const read = (backend: string, reply: string, last?: ServerTable): ServerTable | undefined => {
+  if (last?.reply === reply) return last
   if (!reply.startsWith("1\n# be_id ")) return undefined
   const [, header = "", ...texts] = reply.split("\n")
   const columns = columnsOf(header)
@@ -53,7 +56,7 @@ export const read = (backend: string, reply: string, last?: ServerTable): Server
   }
   if (isSame && last !== undefined && rows.length === known.length) return last
   if (new Set(rows.map(({ server }) => server.name)).size < rows.length) return undefined
-  return { header, rows, servers: rows.map(({ server }) => server) }
+  return { reply, header, rows, servers: rows.map(({ server }) => server) }
 }
 
 /** V8 makes a part of a text a view of the whole, and a row that stays would keep the reply that it once came in. */
