@@ -46,25 +46,22 @@ const builtinsInOrder = (): Plugin => ({
  * Makes Effect's splitter of text when help is first printed. ICU's tables for it are 2.6 MiB of memory, which a
  * daemon has no use for.
  */
-const segmenterOnFirstUse = (): Plugin => {
-  let isFound = false
-  return {
-    name: "ep2:segmenter-on-first-use",
-    buildEnd: (error) => {
-      if (error === undefined && !isFound)
-        throw new Error("effect has no cli/CliOutput.js any more: look for its Intl.Segmenter anew")
-    },
-    transform: (code, id) => {
-      if (!id.includes("/effect/dist/cli/CliOutput.js")) return null
-      isFound = true
-      const made = /^const graphemeSegmenter = .*(new Intl\.Segmenter\([^;]*\));$/m
-      if (!made.test(code)) throw new Error(`${id} makes its Intl.Segmenter in another way: look at it anew`)
-      const lazy =
-        "let madeSegmenter; const graphemeSegmenter = { segment: (text) => (madeSegmenter ??= $1).segment(text) };"
-      return { code: code.replace(made, lazy), map: null }
+const segmenterOnFirstUse = (): Plugin => ({
+  name: "ep2:segmenter-on-first-use",
+  transform: (code, id) => {
+    if (!id.includes("/effect/dist/cli/CliOutput.js")) return null
+    const made = /^const graphemeSegmenter = .*(new Intl\.Segmenter\([^;]*\));$/m
+    const lazy =
+      "let madeSegmenter; const graphemeSegmenter = { segment: (text) => (madeSegmenter ??= $1).segment(text) };"
+    return { code: code.replace(made, lazy), map: null }
+  },
+  generateBundle: (_options, output) => {
+    for (const one of Object.values(output)) {
+      if (one.type === "chunk" && /^(?:const|let|var) \w+ = (?:\/\*.*?\*\/ ?)?new Intl\.Segmenter\(/m.test(one.code))
+        throw new Error(`${one.fileName} makes an Intl.Segmenter as it is loaded: what does that is somewhere else now`)
     }
   }
-}
+})
 
 /** Escapes the few characters that are not ASCII: for one beyond Latin-1, V8 keeps the whole of a file in two bytes a character. */
 const oneByteText = (): Plugin => ({

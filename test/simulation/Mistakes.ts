@@ -117,7 +117,7 @@ export const mistakes: ReadonlyArray<Mistake> = [
     part: "socket",
     name: "a table of servers counts as unchanged as long as it is as long",
     file: "haproxy/ServerTable.ts",
-    from: "if (old !== undefined && isStill(old, text)) {",
+    from: "if (old !== undefined && isStill(old, line)) {",
     to: "if (old !== undefined) {"
   },
   {
