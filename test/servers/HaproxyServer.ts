@@ -148,10 +148,13 @@ const find = async (configFile: string): Promise<Running> => {
   return { masters, workers: [...parents.keys()].filter((pid) => !masters.includes(pid)) }
 }
 
-// Its command line is empty some time before its sockets are closed; what nobody has waited for yet has none open.
+// Its command line is empty some time before its sockets are closed; what nobody has waited for yet has none open,
+// once the last of its threads is gone.
 const hasEnded = async (pid: number): Promise<boolean> => {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "")
-  return stat === "" || /^[ZX]/.test(stat.split(") ").at(-1) ?? "")
+  if (stat === "") return true
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => [])
+  return /^[ZX]/.test(stat.split(") ").at(-1) ?? "") && threads.length <= 1
 }
 
 const signalTo = (pid: number, signal: NodeJS.Signals) => {
