@@ -24,9 +24,9 @@ const refuse = (what: string) => Effect.die(new Error(`something that only looks
 const onlyAsking = ({ session, sockets }: HaproxySocket["Service"]) =>
   HaproxySocket.of({
     sockets,
-    session: (socket) =>
-      Effect.map(session(socket), (open) => ({
-        socket,
+    session: (socket, options) =>
+      Effect.map(session(socket, options), (open) => ({
+        ...open,
         ask: (commands) => {
           const other = commands.find((command) => !command.startsWith("show "))
           return other === undefined ? open.ask(commands) : refuse(`to tell HAProxy "${other}"`)

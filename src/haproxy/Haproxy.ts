@@ -96,7 +96,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     socket: string,
     body: (session: Session) => Effect.Effect<A, SocketError | RuntimeApi.CommandRejected>
   ) {
-    const result = yield* session(socket).pipe(Effect.flatMap(body), Effect.scoped, Effect.result)
+    const result = yield* session(socket, { keep: true }).pipe(Effect.flatMap(body), Effect.scoped, Effect.result)
     const error = Result.isFailure(result) && result.failure._tag === "SocketError" ? result.failure : undefined
     const isSilent = error?.reason === "Timeout"
     yield* Ref.update(silent, (known) => {
@@ -155,8 +155,18 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const actions = Map.groupBy(plan.actions, ({ socket }) => socket)
     const among = observed.processes.filter(({ socket }) => actions.has(socket))
     const pids = new Map(among.map(({ pid, socket }) => [socket, pid]))
+    const before = yield* Ref.get(lastSeen)
+    const isObserved = Effect.fnUntraced(function* (open: Session) {
+      const { connection, state } = before.get(`${open.socket} ${plan.backend}`) ?? {}
+      const pid = pids.get(open.socket)
+      if (open.connection?.isOld() === true && open.connection.number() === connection) return state?.pid === pid
+      return (yield* askPid(open)) === pid
+    })
     const results = yield* inEvery(
-      (open) => applyOne(open, plan.backend, actions.get(open.socket) ?? [], pids.get(open.socket), options),
+      Effect.fnUntraced(function* (open) {
+        if (!(yield* isObserved(open))) return []
+        return yield* applyOne(open, plan.backend, actions.get(open.socket) ?? [], options)
+      }),
       among.map(({ socket }) => socket)
     )
     const untilMillis = (yield* Clock.currentTimeMillis) + longestStaleMillis
@@ -176,8 +186,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   ) {
     const results = yield* inEvery(
       Effect.fnUntraced(function* (open) {
-        const info = yield* Effect.result(ask(open, RuntimeApi.showInfo))
-        const pid = Result.isSuccess(info) ? (RuntimeApi.parsePid(info.success) ?? 0) : undefined
+        const info = yield* Effect.result(askFirst(open))
+        const pid = Result.isSuccess(info) ? (RuntimeApi.parsePid(info.success[0]) ?? 0) : undefined
         if (pid === undefined || others.has(pid)) return { pid, pids: [], failures: [] }
         const failures = (yield* Effect.forEach(servers, (one) => afterLoadOf(open, one))).flat()
         return { pid, pids: failures.length === 0 ? [pid] : [], failures }
@@ -201,10 +211,27 @@ const make = Effect.fnUntraced(function* (options: Options) {
   return Haproxy.of({ sockets, pidOf, observe, apply, afterLoad })
 })
 
-/** Asks one command and insists on a good reply. */
-const ask = Effect.fnUntraced(function* (session: Session, command: RuntimeApi.Command) {
-  const [reply = ""] = yield* session.ask([command.text])
-  return yield* Effect.fromResult(RuntimeApi.judge(session.socket, command, reply))
+/**
+ * `show info`, which is asked before anything else in a session, and with it what may be
+ * asked twice. A connection that was kept may be over, or lead to a process that a reload
+ * has replaced: then whoever is there now is asked.
+ */
+const askFirst = Effect.fnUntraced(function* (session: Session, further: ReadonlyArray<string> = []) {
+  const { ask, connection, socket } = session
+  const { showInfo } = RuntimeApi
+  const asking = ask([showInfo.text, ...further])
+  const isOld = connection?.isOld() === true
+  let replies = yield* isOld
+    ? Effect.catchTag(asking, "SocketError", (error) =>
+        error.reason === "Closed" ? Effect.andThen(connection.renew, asking) : error
+      )
+    : asking
+  if (connection?.isOld() === true && RuntimeApi.parseIsStopping(replies[0] ?? "")) {
+    yield* connection.renew
+    replies = yield* asking
+  }
+  const [first = "", ...others] = replies
+  return [yield* Effect.fromResult(RuntimeApi.judge(socket, showInfo, first)), ...others] as const
 })
 
 /** Tells one process about the servers of one backend. Returns what it refused. */
@@ -252,12 +279,13 @@ const askStats = Effect.fnUntraced(function* (session: Session, backend: string)
   return yield* new RuntimeApi.CommandRejected({ socket: session.socket, command: command.text, reply })
 })
 
-const askPid = (session: Session) =>
-  Effect.map(ask(session, RuntimeApi.showInfo), (info) => RuntimeApi.parsePid(info) ?? 0)
+const askPid = (session: Session) => Effect.map(askFirst(session), ([info]) => RuntimeApi.parsePid(info) ?? 0)
 
 /** What is known of one process and backend. */
 interface Observed {
   readonly identity: string
+  /** Over which connection it was observed. */
+  readonly connection: number | undefined
   readonly state: ProcessState
   readonly table: ServerTable.ServerTable
 }
@@ -270,12 +298,10 @@ const observeOne = (
   Effect.fnUntraced(function* (session: Session) {
     const { socket } = session
     const { given, last } = before(socket)
-    const { showInfo } = RuntimeApi
     const command = RuntimeApi.showServers(backend)
     const read = Effect.gen(function* () {
-      const [first = "", second = ""] = yield* session.ask([showInfo.text, command.text])
-      const info = yield* Effect.fromResult(RuntimeApi.judge(socket, showInfo, first))
-      return { info, table: yield* tableIn(socket, backend, second, last?.table) }
+      const [info, reply = ""] = yield* askFirst(session, [command.text])
+      return { info, table: yield* tableIn(socket, backend, reply, last?.table) }
     })
     let { info, table } = yield* read
     while (given !== undefined && given.pid === RuntimeApi.parsePid(info) && isStale(table.servers, given)) {
@@ -291,7 +317,8 @@ const observeOne = (
     const pid = RuntimeApi.parsePid(info) ?? 0
     const able = RuntimeApi.parseCanAdd(info) ? ({ canAdd: true } as const) : {}
     const isSame = last?.identity === identity && last.state.canAdd === able.canAdd && last.state.servers === servers
-    return { identity, table, state: isSame ? last.state : { socket, pid, ...able, servers } } satisfies Observed
+    const state: ProcessState = isSame ? last.state : { socket, pid, ...able, servers }
+    return { identity, connection: session.connection?.number(), table, state } satisfies Observed
   })
 
 /** Addresses that were given to servers, by name, and until when an older one may still be shown. */
@@ -336,12 +363,8 @@ const applyOne = Effect.fnUntraced(function* (
   session: Session,
   backend: string,
   actions: ReadonlyArray<Action>,
-  pid: number | undefined,
   { lineOptions, placeholder }: Options
 ) {
-  const info = yield* ask(session, RuntimeApi.showInfo)
-  if (RuntimeApi.parsePid(info) !== pid) return []
-
   const words = lineOptions?.get(backend)
   const steps = actions.map((action) => ({ action, ...RuntimeApi.encode(backend, action, placeholder, words) }))
   const failures: Array<Failure> = []

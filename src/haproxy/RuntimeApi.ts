@@ -201,6 +201,9 @@ export const parsePid = (reply: string): number | undefined => {
 export const parseIdentity = (reply: string): string =>
   [parsePid(reply), /^node: (.*)$/m.exec(reply)?.[1], /^Process_num: (.*)$/m.exec(reply)?.[1]].join(" ")
 
+/** Whether a process has been told to end once its sessions are over, as a reload does: another one takes what comes. */
+export const parseIsStopping = (reply: string): boolean => /^Stopping: 1$/m.test(reply)
+
 /** The version out of `show info`: `3.2.26-1`. */
 export const parseVersion = (reply: string): string | undefined => /^Version: (\S+)/m.exec(reply)?.[1]
 

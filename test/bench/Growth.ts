@@ -5,7 +5,6 @@ import type { DesiredState, ObservedState, Server } from "../../src/domain/State
 import * as EndState from "../../src/haproxy/EndState.ts"
 import * as BareClient from "./BareClient.ts"
 import * as Course from "./Course.ts"
-import * as Idle from "./Idle.ts"
 import * as Level from "./Level.ts"
 import { exponent, median, type Sample, timed, timedCpu } from "./Measure.ts"
 import * as PooledHaproxy from "./PooledHaproxy.ts"
@@ -33,8 +32,8 @@ const medianOf = Effect.fnUntraced(function* <E, R>(one: Effect.Effect<number, E
 
 /** Passes with nothing to do. */
 const idle = Effect.fnUntraced(function* (options: Omit<Level.Options, "version">, effort: Effort) {
-  const { firstCpu, passes } = yield* Level.make({ ...options, version: "3.2" })
-  const cpu = yield* medianOf(Effect.andThen(Idle.untilRowsDiffer, timedCpu(passes)), effort.level === "full" ? 4 : 1)
+  const { firstCpu, passes, untilRowsDiffer } = yield* Level.make({ ...options, version: "3.2" })
+  const cpu = yield* medianOf(Effect.andThen(untilRowsDiffer, timedCpu(passes)), effort.level === "full" ? 4 : 1)
   return { cpu, firstCpu }
 }, Effect.scoped)
 

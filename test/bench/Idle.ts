@@ -14,17 +14,15 @@ const casesOf = ({ level }: Effort): ReadonlyArray<readonly [Binaries.HaproxyVer
   )
 }
 
-/** The time since each server's last change is in HAProxy's answer: after a second no row is what it was. */
-export const untilRowsDiffer = Effect.sleep("1050 millis")
-
 export const run = Effect.fnUntraced(function* (effort: Effort) {
   const rows: Array<ReadonlyArray<string>> = []
   for (const [version, servers] of casesOf(effort)) {
     yield* Effect.logInfo(`idle: HAProxy ${version}, ${count(servers)} servers`)
     yield* Effect.gen(function* () {
-      const { backends, passes, socket } = yield* Level.make({ version, backends: 1, servers })
+      const { backends, passes, socket, untilRowsDiffer } = yield* Level.make({ version, backends: 1, servers })
       const bare = BareClient.askAlone(socket, `show servers state ${backends[0]}`)
-      const [pass, floor] = yield* inTurn([Effect.andThen(untilRowsDiffer, timed(passes)), timed(bare)], effort.rounds)
+      const sides = [passes, bare].map((side) => Effect.andThen(untilRowsDiffer, timed(side)))
+      const [pass, floor] = yield* inTurn(sides, effort.rounds)
       const toFloor = ratio(pass!, floor!)
       const figures = [duration(median(floor!)), duration(median(pass!)), times(toFloor), atMost(2, toFloor)]
       rows.push([version, count(servers), ...figures])
@@ -32,7 +30,7 @@ export const run = Effect.fnUntraced(function* (effort: Effort) {
   }
   return {
     title: "A pass with nothing to do",
-    how: "`Reconciler.pass` of a HAProxy that is as it should be, against a bare client that connects, asks `show servers state` and reads the answer without looking at it. More than a second lies between two passes, so that no row of HAProxy's answer is the same text as before.",
+    how: "`Reconciler.pass` of a HAProxy that is as it should be, against a bare client that connects, asks `show servers state` and reads the answer without looking at it. More than a second without work lies before each of the two, with one look at the process, so that no row of HAProxy's answer is the same text as before; the pass asks over the connection that the look has left open, as it does in `ep2 start`.",
     columns: ["HAProxy", "servers", "bare", "pass", "pass/bare", "goal"],
     rows
   } satisfies Section

@@ -4,6 +4,7 @@ import { Effect, Layer, Logger, Result } from "effect"
 import * as Live from "../../src/cli/Live.ts"
 import * as Stack from "../../src/cli/Stack.ts"
 import { Reconciler } from "../../src/controller/Reconciler.ts"
+import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import { Fetcher } from "../../src/orchestrator/Fetcher.ts"
 import * as Settings from "../../src/settings/Settings.ts"
 import type * as Binaries from "../servers/Binaries.ts"
@@ -21,6 +22,11 @@ export interface Level {
   readonly backends: ReadonlyArray<string>
   /** One pass of each backend, one after the other. */
   readonly passes: Effect.Effect<void>
+  /**
+   * Lets more than a second go by, with the look at the process in it: the time since each
+   * server's last change is in HAProxy's answer, so that afterwards no row is what it was.
+   */
+  readonly untilRowsDiffer: Effect.Effect<void>
   /** What the passes took that brought it there, in milliseconds of this process's processor time. */
   readonly firstCpu: number
 }
@@ -47,6 +53,7 @@ export const make = Effect.fnUntraced(
     const stack = Stack.layer(settings, template, { ...Live.edges(settings), fetcher })
     const services = yield* Layer.build(Layer.provideMerge(stack, Stack.layerAlone))
     const { fetch, pass } = yield* Effect.provide(Reconciler, services)
+    const { pidOf } = yield* Effect.provide(Haproxy, services)
     const began = process.cpuUsage()
     for (const backend of backends) {
       yield* Effect.orDie(fetch(backend))
@@ -62,6 +69,10 @@ export const make = Effect.fnUntraced(
       socket: server.socket,
       backends,
       passes: Effect.forEach(backends, (backend) => pass(backend), { discard: true }),
+      untilRowsDiffer: Effect.sleep("600 millis").pipe(
+        Effect.andThen(Effect.orDie(pidOf(server.socket))),
+        Effect.andThen(Effect.sleep("450 millis"))
+      ),
       firstCpu: (system + user) / 1000
     } satisfies Level
   },

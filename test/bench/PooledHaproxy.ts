@@ -60,9 +60,9 @@ export const connect = Effect.fnUntraced(function* (sockets: ReadonlyArray<strin
     Effect.map(HaproxySocket, ({ session, sockets }) =>
       HaproxySocket.of({
         sockets,
-        session: (socket) =>
-          Effect.map(session(socket), (open) => ({
-            socket,
+        session: (socket, options) =>
+          Effect.map(session(socket, options), (open) => ({
+            ...open,
             ask: (commands: ReadonlyArray<string>) => {
               if (isHeard) sent.push(...commands.map((command) => ({ socket, command })))
               return open.ask(commands)

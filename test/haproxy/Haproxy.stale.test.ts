@@ -29,8 +29,8 @@ const makeSlow = (times: number) => {
     Effect.map(HaproxySocket, (real) =>
       HaproxySocket.of({
         ...real,
-        session: (socket) =>
-          Effect.map(real.session(socket), (session) => ({
+        session: (socket, options) =>
+          Effect.map(real.session(socket, options), (session) => ({
             ...session,
             ask: (commands) =>
               Effect.map(session.ask(commands), (replies) => {
