@@ -128,9 +128,9 @@ const make = Effect.fnUntraced(function* (options: Lock.Options & { readonly isO
   /** Watched first and looked at second, so that nothing falls between the two. */
   const lookAgain = Effect.scoped(
     Effect.gen(function* () {
-      const { sign } = yield* FileWatch.make(files.paused, files.release)
-      yield* look
-      yield* sign
+      const { isStillTold, sign } = yield* FileWatch.make(files.paused, files.release)
+      do yield* look
+      while (!(yield* sign) && (yield* isStillTold))
     })
   )
 

@@ -35,7 +35,7 @@ export const watch = Effect.fn("Supervisor.watch")(function* (onChange: (socket:
       }
       yield* onChange(socket)
     })
-    yield* look.pipe(Effect.annotateLogs({ socket }), Effect.repeat(Schedule.spaced(lookEvery)))
+    yield* look.pipe(Effect.repeat(Schedule.spaced(lookEvery)), Effect.annotateLogs({ socket }))
   }, Effect.scoped)
 
   return yield* Effect.forEach(haproxy.sockets, watchOne, { concurrency: "unbounded", discard: true }).pipe(

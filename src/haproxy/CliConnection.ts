@@ -54,6 +54,7 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
   let [state, current]: ["new" | "connecting" | "open" | "closed", Exchange | undefined] = ["new", undefined]
   let [chunks, tail, prompts]: [Array<string>, string, number] = [[], "", 0]
   let connection: ReturnType<typeof createConnection> | undefined
+  /** How long the connection is waited for, and then each reply. It stays, and is heeded while one is due. */
   let timer: NodeJS.Timeout | undefined
   /** That it cannot be had, or was given up, is final: another try might find another process, or an answer to this one. */
   let refused: Broken | undefined
@@ -68,7 +69,6 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
     const done = current?.done
     current = undefined
     chunks = []
-    clearTimeout(timer)
     done?.(heard)
   }
   const breakOff = (broken: Broken) => {
@@ -118,12 +118,13 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
       .on("end", isClosed)
       .on("close", isClosed)
   }
-  const write = (text: string) => {
+  const waitForReplies = () => {
     clearTimeout(timer)
-    timer = setTimeout(
-      () => cutOff("Timeout", `was silent for ${Duration.toSeconds(replyTimeout)} s`),
-      Duration.toMillis(replyTimeout)
-    )
+    const silent = `was silent for ${Duration.toSeconds(replyTimeout)} s`
+    timer = setTimeout(() => current !== undefined && cutOff("Timeout", silent), Duration.toMillis(replyTimeout))
+  }
+  const write = (text: string) => {
+    timer?.refresh()
     // As bytes: Node writes a long text several times slower than what it takes to encode it.
     connection?.write(Buffer.from(text))
   }
@@ -139,6 +140,7 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
       connection?.once("connect", () => {
         if (state !== "connecting") return
         state = "open"
+        waitForReplies()
         write(`prompt\n${text}`)
       })
     } else if (state === "open") write(text)

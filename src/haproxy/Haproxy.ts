@@ -5,7 +5,7 @@
  * observed and changed at once, and each on its own observed state; one that
  * fails does not hold the others back and is level again when it returns.
  */
-import { Clock, Context, Duration, Effect, Layer, Ref, Result } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Result } from "effect"
 import type { Action, Plan } from "../domain/Plan.ts"
 import {
   type Endpoint,
@@ -85,9 +85,10 @@ export interface Options {
 
 const make = Effect.fnUntraced(function* (options: Options) {
   const { session, sockets } = yield* HaproxySocket
-  const lastSeen = yield* Ref.make<ReadonlyMap<string, Observed>>(new Map())
+  /** By socket and backend. */
+  const lastSeen = new Map<string, Observed>()
   /** Processes that let a time-out pass and have not answered since, with what was seen first. */
-  const silent = yield* Ref.make<ReadonlyMap<string, SocketError>>(new Map())
+  const silent = new Map<string, SocketError>()
 
   /** What each process and backend was just told to point where. */
   const given = new Map<string, Given>()
@@ -98,12 +99,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   ) {
     const result = yield* session(socket, { keep: true }).pipe(Effect.flatMap(body), Effect.scoped, Effect.result)
     const error = Result.isFailure(result) && result.failure._tag === "SocketError" ? result.failure : undefined
-    const isSilent = error?.reason === "Timeout"
-    yield* Ref.update(silent, (known) => {
-      if (!isSilent && !known.has(socket)) return known
-      const others = [...known].filter(([one]) => one !== socket)
-      return new Map(isSilent ? [...others, [socket, known.get(socket) ?? error]] : others)
-    })
+    if (error?.reason !== "Timeout") silent.delete(socket)
+    else if (!silent.has(socket)) silent.set(socket, error)
     return result
   })
 
@@ -119,14 +116,12 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const observe = Effect.fn("Haproxy.observe")(function* (backend: string) {
     const processes: Array<ProcessState> = []
     const unobserved: Array<Unobserved> = []
-    const before = yield* Ref.get(lastSeen)
-    const found = new Map<string, Observed>()
     const seen = new Map<string, string>()
-    const waited = yield* Ref.get(silent)
+    const waited = new Map(silent)
     const asked = new Map(
       yield* inEvery(
         observeOne(backend, (socket) => ({
-          last: before.get(`${socket} ${backend}`),
+          last: lastSeen.get(`${socket} ${backend}`),
           given: given.get(`${socket} ${backend}`)
         })),
         sockets.filter((socket) => !waited.has(socket))
@@ -136,18 +131,21 @@ const make = Effect.fnUntraced(function* (options: Options) {
       const result = asked.get(socket) ?? Result.fail(waited.get(socket)!)
       const other = Result.isSuccess(result) ? seen.get(result.success.identity) : undefined
       if (Result.isFailure(result)) {
-        unobserved.push({ socket, reason: result.failure.message, lastSeen: before.get(`${socket} ${backend}`)?.state })
+        unobserved.push({
+          socket,
+          reason: result.failure.message,
+          lastSeen: lastSeen.get(`${socket} ${backend}`)?.state
+        })
       } else if (other !== undefined) {
         const reason = `${socket} is another socket of the process behind ${other}: name one socket per process in haproxy_socket_file`
         unobserved.push({ socket, reason, lastSeen: undefined })
       } else {
         processes.push(result.success.state)
-        found.set(`${socket} ${backend}`, result.success)
+        lastSeen.set(`${socket} ${backend}`, result.success)
         given.delete(`${socket} ${backend}`)
         seen.set(result.success.identity, socket)
       }
     }
-    yield* Ref.update(lastSeen, (known) => new Map([...known, ...found]))
     return { backend, processes, unobserved }
   })
 
@@ -155,9 +153,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const actions = Map.groupBy(plan.actions, ({ socket }) => socket)
     const among = observed.processes.filter(({ socket }) => actions.has(socket))
     const pids = new Map(among.map(({ pid, socket }) => [socket, pid]))
-    const before = yield* Ref.get(lastSeen)
     const isObserved = Effect.fnUntraced(function* (open: Session) {
-      const { connection, state } = before.get(`${open.socket} ${plan.backend}`) ?? {}
+      const { connection, state } = lastSeen.get(`${open.socket} ${plan.backend}`) ?? {}
       const pid = pids.get(open.socket)
       if (open.connection?.isOld() === true && open.connection.number() === connection) return state?.pid === pid
       return (yield* askPid(open)) === pid

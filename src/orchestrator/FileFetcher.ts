@@ -9,7 +9,7 @@
 import { createHash } from "node:crypto"
 import { constants } from "node:fs"
 import { open, stat } from "node:fs/promises"
-import { Duration, Effect, Layer, Option, Result } from "effect"
+import { Duration, Effect, Fiber, Latch, Layer, Option, Result } from "effect"
 import { type Named, vet } from "./Candidate.ts"
 import { FetchError, Fetcher, oneLine } from "./Fetcher.ts"
 import * as FileSd from "./FileSd.ts"
@@ -41,9 +41,8 @@ export const layer = (targets: ReadonlyMap<string, FileTarget>, options: Options
  */
 export const make = Effect.fnUntraced(function* (targets: ReadonlyMap<string, FileTarget>, options: Options = {}) {
   const hostNames = yield* HostNames.make({ lookup: options.lookup })
-  const documents = new Map(
-    [...targets].map(([backend, target]) => [backend, makeDocument(backend, target, hostNames)])
-  )
+  const documents = new Map<string, Document>()
+  for (const [backend, target] of targets) documents.set(backend, yield* makeDocument(backend, target, hostNames))
   const documentOf = (backend: string) => {
     const document = documents.get(backend)
     return document === undefined ? Effect.die(new Error(`no file for backend ${backend}`)) : Effect.succeed(document)
@@ -63,12 +62,21 @@ const settled = Duration.millis(50)
 /** How often `settled` is waited for before a file that never rests is read as it is. */
 const settleTries = 20
 
-const makeDocument = (backend: string, { path, portOf }: FileTarget, hostNames: HostNames.HostNames) => {
+type Document = Effect.Success<ReturnType<typeof makeDocument>>
+
+const makeDocument = Effect.fnUntraced(function* (
+  backend: string,
+  { path, portOf }: FileTarget,
+  hostNames: HostNames.HostNames
+) {
+  const scope = yield* Effect.scope
   // What the last fetch found, an error included, so that a file that was bad or missing is waited for too.
   let seen: Option.Option<string> = Option.none()
   let inode: bigint | undefined
-  /** What the last text that was one named, by its mark. */
-  let last: { readonly mark: string; readonly named: Named } | undefined
+  /** What the last text that was one named, by its mark, and how its file stood then. */
+  let last: { readonly mark: string; readonly named: Named; readonly standing: string | undefined } | undefined
+  /** Whether the kernel tells of all that happens to the file now. */
+  let isTold = false
 
   const readWhole = Effect.gen(function* () {
     let found = yield* read(path)
@@ -93,36 +101,47 @@ const makeDocument = (backend: string, { path, portOf }: FileTarget, hostNames: 
     )
 
   const fetch = Effect.gen(function* () {
-    const found = yield* readWhole
-    seen = Option.some(found.mark)
-    inode = found.inode
-    if (last?.mark !== found.mark) last = { mark: found.mark, named: yield* decode(yield* found.content) }
-    return yield* vet(last.named, { backend, target: path, hostNames })
+    const before = yield* standing(path)
+    // A file server may go on saying how a file stood some time ago.
+    const isSame = isTold && before !== undefined && before === last?.standing
+    if (!isSame) {
+      const found = yield* readWhole
+      seen = Option.some(found.mark)
+      inode = found.inode
+      const named = last?.mark === found.mark ? last.named : yield* decode(yield* found.content)
+      last = { mark: found.mark, named, standing: before }
+    }
+    return yield* vet(last!.named, { backend, target: path, hostNames })
   }).pipe(Effect.withSpan("FileFetcher.fetch"))
 
+  const hasChanged = yield* Latch.make()
+  const watch = Effect.scoped(
+    Effect.gen(function* () {
+      // Watched first and read second, so that nothing falls between the two.
+      const watching = yield* FileWatch.make(path)
+      const before = yield* standing(path)
+      const { mark } = yield* read(path)
+      if (!Option.contains(seen, mark)) yield* hasChanged.open
+      isTold = watching.isTold
+      // Where the path leads to the very same file, and nothing has touched it, all of that would find the same.
+      const isStill = Effect.map(standing(path), (now) => now !== undefined && now === before)
+      while (!(yield* watching.sign)) if (!(yield* isStill) || !(yield* watching.isStillTold)) break
+      isTold = false
+    })
+  )
+  /** Goes on beside whoever waits, so that what was set up for one is there for the next. */
+  const watching = yield* Effect.cached(
+    watch.pipe(Effect.andThen(Effect.sleep(burst)), Effect.forever, Effect.forkIn(scope))
+  )
+
   const awaitChange = Effect.gen(function* () {
-    while (true) {
-      const isOver = yield* Effect.scoped(
-        Effect.gen(function* () {
-          // Watched first and read second, so that nothing falls between the two. Watched anew each time, since the
-          // folder may have been replaced or a link may lead elsewhere.
-          const { sign } = yield* FileWatch.make(path)
-          const before = yield* standing(path)
-          const { mark } = yield* read(path)
-          if (!Option.contains(seen, mark)) return true
-          // Where the path leads to the very same file, and nothing has touched it, all of that would find the same.
-          let isSame = true
-          while (isSame && !(yield* sign)) isSame = before !== undefined && (yield* standing(path)) === before
-          return false
-        })
-      )
-      if (isOver) return
-      yield* Effect.sleep(burst)
-    }
+    // A watch never ends, unless by a defect, which is not to be waited out.
+    yield* Effect.raceFirst(hasChanged.await, Fiber.join(yield* watching))
+    yield* hasChanged.close
   }).pipe(Effect.withSpan("FileFetcher.awaitChange"))
 
   return { fetch, awaitChange }
-}
+})
 
 /** What is there now. Two finds with the same `mark` give the same answer. */
 interface Found {

@@ -13,26 +13,45 @@ const toldEvery = Duration.seconds(10)
 /** How often is looked where it does not: NFS, a folder behind a link or that is not there yet, no watches left. */
 const untoldEvery = Duration.seconds(1)
 
+/** What tells that something may have happened to some files. */
+export interface FileWatch {
+  /**
+   * Waits for a first sign and says that there was one, or until it is time to look without:
+   * after ten seconds, or one where nobody tells.
+   */
+  readonly sign: Effect.Effect<boolean>
+  /** Whether all that happens is heard: then nothing of these files has changed for as long as there is no sign. */
+  readonly isTold: boolean
+  /** Whether it is still told of what happens at these paths. Where not, it has to be made anew. */
+  readonly isStillTold: Effect.Effect<boolean>
+}
+
 /**
- * Watches the folders that files depend on until the scope ends. `sign` waits for
- * a first sign and says that there was one, or until it is time to look without:
- * after ten seconds, or one where nobody tells.
- *
- * What is heard after this returned is never missed. Replacing a file is seen as
- * well as writing to it, since it is the folder that is watched.
+ * Watches the folders that files depend on until the scope ends. What is heard after
+ * this returned is never missed. Replacing a file is seen as well as writing to it,
+ * since it is the folder that is watched.
  */
 export const make = Effect.fnUntraced(function* (...paths: ReadonlyArray<string>) {
   const latch = yield* Latch.make()
   const places = yield* Effect.promise(() => placesOf(paths))
-  let isTold = true
+  const heard = new Map<string, string | undefined>()
   for (const [folder, names] of places) {
     const watcher = yield* Effect.acquireRelease(
       Effect.sync(() => open(folder, names, () => latch.openUnsafe())),
       (one) => Effect.sync(() => one?.close())
     )
-    isTold &&= watcher !== undefined && (yield* Effect.promise(() => isHeard(folder, names)))
+    heard.set(folder, watcher === undefined ? undefined : yield* Effect.promise(() => hears(folder, names)))
   }
-  return { sign: Effect.map(Effect.timeoutOption(latch.await, isTold ? toldEvery : untoldEvery), Option.isSome) }
+  const isTold = ![...heard.values()].includes(undefined)
+  const areTheSame = async () => {
+    for (const [folder, identity] of heard) if (identity !== (await identityOf(folder))) return false
+    return true
+  }
+  return {
+    sign: Effect.map(Effect.timeoutOption(latch.await, isTold ? toldEvery : untoldEvery), Option.isSome),
+    isTold,
+    isStillTold: isTold ? Effect.promise(areTheSame) : Effect.succeed(false)
+  } satisfies FileWatch
 })
 
 const open = (folder: string, names: ReadonlySet<string>, onSign: () => void): FSWatcher | undefined => {
@@ -50,23 +69,30 @@ const open = (folder: string, names: ReadonlySet<string>, onSign: () => void): F
 }
 
 /**
- * Whether all that happens in the folder is heard: nobody but this machine's kernel can
- * change it, the way to it leads through no link, and nothing is mounted over its files.
- * What is written through another hard link, or another mount of the same file system,
- * is not heard all the same.
+ * Which folder it is that is watched, if all that happens in it is heard: nobody but this
+ * machine's kernel can change it, the way to it leads through no link, and nothing is
+ * mounted over its files. What is written through another hard link, or another mount of
+ * the same file system, is not heard all the same.
  *
  * Source: statfs(2), "Filesystem type constants"; inotify(7), "Limitations and caveats".
  */
-const isHeard = async (folder: string, names: ReadonlySet<string>): Promise<boolean> => {
+const hears = async (folder: string, names: ReadonlySet<string>): Promise<string | undefined> => {
   try {
-    if (!localTypes.has((await statfs(folder)).type) || (await realpath(folder)) !== resolve(folder)) return false
+    if (!localTypes.has((await statfs(folder)).type) || (await realpath(folder)) !== resolve(folder)) return undefined
     const { dev } = await stat(folder)
     const files = await Promise.all([...names].map((name) => lstat(join(folder, name)).catch(() => undefined)))
-    return files.every((file) => file === undefined || file.dev === dev)
+    return files.every((file) => file === undefined || file.dev === dev) ? await identityOf(folder) : undefined
   } catch {
-    return false
+    return undefined
   }
 }
+
+/** Tells a folder from another one that may come to stand at its path. */
+const identityOf = (folder: string): Promise<string | undefined> =>
+  stat(folder).then(
+    ({ dev, ino }) => `${dev} ${ino}`,
+    () => undefined
+  )
 
 /** ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS and ZFS. */
 const localTypes = new Set([0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x858458f6, 0x794c7630, 0xf2f52010, 0x2fc12fc1])

@@ -27,7 +27,7 @@ const casesOf = ({ level }: Effort): ReadonlyArray<Case> => {
 
 /** How long each is left alone, and then looked at. */
 const secondsOf = ({ level }: Effort) =>
-  ({ full: { settle: 30, window: 60 }, quick: { settle: 1, window: 6 }, smoke: { settle: 0, window: 1 } })[level]
+  ({ full: { settle: 120, window: 60 }, quick: { settle: 1, window: 6 }, smoke: { settle: 0, window: 1 } })[level]
 
 /** A source that names so many endpoints of 127.0.0.0/8, and what is asked of it. */
 interface Source {
@@ -145,7 +145,7 @@ const measure = Effect.fnUntraced(function* (given: Case, program: string, effor
 }, Effect.scoped)
 
 export const run = Effect.fnUntraced(function* (effort: Effort) {
-  const { window } = secondsOf(effort)
+  const { settle, window } = secondsOf(effort)
   const cases = casesOf(effort)
   yield* Effect.logInfo(`rest: ${cases.length} of ep2, for ${window} s`)
   const program = yield* Program.build
@@ -153,7 +153,7 @@ export const run = Effect.fnUntraced(function* (effort: Effort) {
   const all = yield* Effect.forEach(cases, (given) => measure(given, program, effort), { concurrency: "unbounded" })
   return {
     title: "At rest",
-    how: `ep2 as it is shipped, in the environment that its unit gives it, with HAProxy ${World.newest}, for ${window} s in which nothing changes, with the default poll of 5 s (Consul is watched). Memory is what is resident at the end of it, processor time what the kernel counts. Commands are lines to HAProxy's socket, the look at each process once a second included; calls are requests to the source.`,
+    how: `ep2 as it is shipped, in the environment that its unit gives it, with HAProxy ${World.newest}, for ${window} s in which nothing changes, ${settle} s after it served all (what runs often is compiled by then), with the default poll of 5 s (Consul is watched). Memory is what is resident at the end of it, processor time what the kernel counts. Commands are lines to HAProxy's socket, the look at each process once a second included; calls are requests to the source.`,
     columns: [
       ...["source", "endpoints", "memory", "goal", "of it not Node's file", "processor", "goal", "per hour"],
       ...["commands a minute", "calls a minute"]

@@ -1,4 +1,4 @@
-import { chmod, mkdir, rename, rm, symlink, writeFile } from "node:fs/promises"
+import { chmod, link, mkdir, rename, rm, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber } from "effect"
@@ -293,6 +293,25 @@ describe("FileFetcher.awaitChange", () => {
         awaitChange,
         Effect.all([replace(path, document("10.0.0.1:80")), write(join(folder, "other"), "x")], { discard: true })
       )
+    })
+  )
+
+  it.live("leaves to the next fetch what is written through another name of the file, which nobody tells of", () =>
+    Effect.gen(function* () {
+      const { awaitChange, fetch, path } = yield* start(document("10.0.0.1:80"))
+      const other = join(yield* makeFolder, "other.json")
+      yield* Effect.promise(() => link(path, other))
+      // Until how the file stands can be relied on, and what it says is not read again.
+      yield* Effect.sleep("2100 millis")
+      yield* fetch
+      const waiting = yield* Effect.forkChild(awaitChange, { startImmediately: true })
+      yield* Effect.sleep("100 millis")
+      assert.deepEqual(yield* fetch, ["10.0.0.1:80"])
+
+      yield* write(other, document("10.0.0.2:80"))
+
+      assert.deepEqual(yield* fetch, ["10.0.0.2:80"])
+      yield* Fiber.interrupt(waiting)
     })
   )
 
