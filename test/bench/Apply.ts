@@ -97,18 +97,14 @@ const rowsOf = (given: Case, rounds: ReadonlyArray<Round>): ReadonlyArray<Readon
     const passes = of((round) => round.ep2.get(step)!.passes)
     const toFloor = ratio(apply, floor)
     const isOld = step === "all in" && given.isOldWayToo
-    const same = isOld
-      ? ratio(
-          of(({ old }) => old!.same),
-          apply
-        )
-      : Number.NaN
-    const own = isOld
-      ? ratio(
-          of(({ old }) => old!.own),
-          apply
-        )
-      : Number.NaN
+    const old = (which: "same" | "own", to: ReadonlyArray<number>) =>
+      isOld
+        ? ratio(
+            of((round) => round.old![which]),
+            to
+          )
+        : Number.NaN
+    const same = old("same", apply)
     return [
       [
         `${given.version}${given.processes > 1 ? ` × ${given.processes}` : ""}`,
@@ -122,7 +118,8 @@ const rowsOf = (given: Case, rounds: ReadonlyArray<Round>): ReadonlyArray<Readon
         times(ratio(passes, floor)),
         isOld ? times(same) : "",
         isOld ? atLeast(20, same) : "",
-        isOld ? times(own) : ""
+        isOld ? times(old("same", floor)) : "",
+        isOld ? times(old("own", apply)) : ""
       ]
     ]
   })
@@ -157,10 +154,10 @@ export const run = Effect.fnUntraced(function* (effort: Effort) {
   }
   return {
     title: "Apply: how close to the wire",
-    how: `What \`Haproxy.apply\` takes for all passes of a change, against a bare client that writes the very same commands, prepared beforehand, through one pipelined connection (the floor). "All in" brings so many endpoints into an empty pool, "all replaced" exchanges each of them, "half out" lets half of them leave. "Passes" is all of it: observing HAProxy after each step, planning and applying, against the same floor. EP2 1.0's way is a connection per command, one after the other, after a \`show stat\` that is read in pieces: with the very same commands, and with the two per server that EP2 1.0 sent (address and ready, nothing that keeps a request from a server that is not ready for it).`,
+    how: `What \`Haproxy.apply\` takes for all passes of a change, against a bare client that writes the very same commands, prepared beforehand, through one pipelined connection (the floor). "All in" brings so many endpoints into an empty pool, "all replaced" exchanges each of them, "half out" lets half of them leave. "Passes" is all of it: observing HAProxy after each step, planning and applying, against the same floor. EP2 1.0's way is a connection per command, one after the other, after a \`show stat\` that is read in pieces: with the very same commands, and with the two per server that EP2 1.0 sent (address and ready, nothing that keeps a request from a server that is not ready for it). Against the floor it shows what no client can pass that sends these commands.`,
     columns: [
       ...["HAProxy", "servers", "endpoints", "change", "floor", "apply", "apply/floor", "goal", "passes/floor"],
-      ...["1.0's way/apply", "goal", "1.0's commands/apply"]
+      ...["1.0's way/apply", "goal", "1.0's way/floor", "1.0's commands/apply"]
     ],
     rows,
     notes: [yield* processes(effort)]
