@@ -17,8 +17,8 @@ if (process.argv[2] !== "simulate") {
   // V8 would give what is young up to 32 MiB for the bursts of a day, and keep them.
   setFlagsFromString("--semi-space-growth-factor=1")
   // What works for milliseconds in each second is seldom worth V8's last optimization: its helpers took as much memory
-  // and processor time as that ever spared.
-  setFlagsFromString("--no-opt")
+  // and processor time as that ever spared. Node 22 has none but the last.
+  if (Number.parseInt(process.versions.node, 10) >= 24) setFlagsFromString("--no-opt")
   // What a start leaves behind it would collect only once as much again has come together.
   setTimeout(collectGarbage, 10_000).unref()
 }

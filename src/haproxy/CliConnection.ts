@@ -51,8 +51,11 @@ interface Exchange {
 
 /** Not connected yet. `replyTimeout` is how long HAProxy may be silent while a reply is due. */
 export const make = (socket: string, replyTimeout: Duration.Duration): CliConnection => {
-  let [state, current]: ["new" | "connecting" | "open" | "closed", Exchange | undefined] = ["new", undefined]
-  let [chunks, tail, prompts]: [Array<string>, string, number] = [[], "", 0]
+  let state: "new" | "connecting" | "open" | "closed" = "new"
+  let current: Exchange | undefined
+  let chunks: Array<string> = []
+  let tail = ""
+  let prompts = 0
   let connection: ReturnType<typeof createConnection> | undefined
   /** How long the connection is waited for, and then each reply. It stays, and is heeded while one is due. */
   let timer: NodeJS.Timeout | undefined
@@ -133,7 +136,8 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
   const exchange = (commands: ReadonlyArray<string>, done: Heard) => {
     const greetings = state === "new" ? 1 : 0
     current = { count: commands.length + greetings, greetings, done }
-    ;[prompts, tail] = [0, ""]
+    prompts = 0
+    tail = ""
     const text = `${commands.join("\n")}\n`
     if (state === "new") {
       connect()

@@ -99,9 +99,14 @@ const make = Effect.fnUntraced(function* (options: Options) {
   ) {
     const result = yield* session(socket, { keep: true }).pipe(Effect.flatMap(body), Effect.scoped, Effect.result)
     const error = Result.isFailure(result) && result.failure._tag === "SocketError" ? result.failure : undefined
-    if (error?.reason !== "Timeout") silent.delete(socket)
-    else if (!silent.has(socket)) silent.set(socket, error)
-    return result
+    if (error?.reason !== "Timeout") {
+      silent.delete(socket)
+      return result
+    }
+    // One silence is said in the words of who met it first.
+    const first = silent.get(socket) ?? error
+    silent.set(socket, first)
+    return Result.fail(first)
   })
 
   const inEvery = <A>(
@@ -223,6 +228,7 @@ const askFirst = Effect.fnUntraced(function* (session: Session, further: Readonl
         error.reason === "Closed" ? Effect.andThen(connection.renew, asking) : error
       )
     : asking
+  // Asked again: it may have been renewed just now.
   if (connection?.isOld() === true && RuntimeApi.parseIsStopping(replies[0] ?? "")) {
     yield* connection.renew
     replies = yield* asking

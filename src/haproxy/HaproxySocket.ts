@@ -27,7 +27,7 @@ export class SocketError extends Schema.TaggedError<SocketError>()("SocketError"
   }
 }
 
-/** One connection to one process. It stays with that process, also when a reload puts another one behind the path. */
+/** One connection to one process. It stays with that process, also when a reload puts another one behind the path, unless it is renewed. */
 export interface Session {
   readonly socket: string
   /**
@@ -57,7 +57,7 @@ export class HaproxySocket extends Context.Service<
     /** Socket paths, one per HAProxy process (`nbproc`), in the order of `ep2.conf`. Never empty. */
     readonly sockets: ReadonlyArray<string>
     /**
-     * One process for as long as the scope lasts; the connection is made by the first
+     * One process for as long as the scope lasts, unless it is renewed; the connection is made by the first
      * `ask`. Sessions on one socket run one at a time, in the order of the calls
      * (`stats maxconn` is 10, and the eleventh connection would get no answer).
      *
@@ -103,8 +103,10 @@ const makeSockets = Effect.fnUntraced(function* (sockets: ReadonlyArray<string>,
   for (const socket of sockets) {
     places.set(socket, { turn: yield* Semaphore.make(1), kept: undefined, timer: undefined })
   }
+  let isOver = false
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
+      isOver = true
       for (const { kept, timer } of places.values()) {
         kept?.connection.close()
         clearTimeout(timer)
@@ -144,7 +146,7 @@ const makeSockets = Effect.fnUntraced(function* (sockets: ReadonlyArray<string>,
     const connection: Connection = { number: () => made.number, isOld: () => made === old, renew }
     const session: Session = { socket, connection, ask: ask(socket, () => made.connection) }
     const end = () => {
-      if (mayKeep && made.connection.isOpen()) keep(place, made)
+      if (mayKeep && !isOver && made.connection.isOpen()) keep(place, made)
       else made.connection.close()
     }
     return { session, end }

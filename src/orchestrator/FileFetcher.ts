@@ -9,7 +9,7 @@
 import { createHash } from "node:crypto"
 import { constants } from "node:fs"
 import { open, stat } from "node:fs/promises"
-import { Duration, Effect, Fiber, Latch, Layer, Option, Result } from "effect"
+import { Clock, Duration, Effect, Fiber, Latch, Layer, Option, Result } from "effect"
 import { type Named, vet } from "./Candidate.ts"
 import { FetchError, Fetcher, oneLine } from "./Fetcher.ts"
 import * as FileSd from "./FileSd.ts"
@@ -73,10 +73,20 @@ const makeDocument = Effect.fnUntraced(function* (
   // What the last fetch found, an error included, so that a file that was bad or missing is waited for too.
   let seen: Option.Option<string> = Option.none()
   let inode: bigint | undefined
-  /** What the last text that was one named, by its mark, and how its file stood then. */
-  let last: { readonly mark: string; readonly named: Named; readonly standing: string | undefined } | undefined
+  /** The last text that was one: what it named, and its file as it was read. */
+  let last: Known | undefined
   /** Whether the kernel tells of all that happens to the file now. */
   let isTold = false
+  /** What the watch has read since the last fetch began. */
+  let heard: string | undefined
+  const hasChanged = yield* Latch.make()
+  /** Whether somebody was told of a change and has not been waiting. */
+  let isUntaken = false
+  const tell = (isChanged: boolean) =>
+    Effect.suspend(() => {
+      isUntaken = isChanged
+      return isChanged ? hasChanged.open : hasChanged.close
+    })
 
   const readWhole = Effect.gen(function* () {
     let found = yield* read(path)
@@ -101,47 +111,56 @@ const makeDocument = Effect.fnUntraced(function* (
     )
 
   const fetch = Effect.gen(function* () {
+    heard = undefined
+    const now = yield* Clock.currentTimeMillis
     const before = yield* standing(path)
-    // A file server may go on saying how a file stood some time ago.
-    const isSame = isTold && before !== undefined && before === last?.standing
-    if (!isSame) {
-      const found = yield* readWhole
-      seen = Option.some(found.mark)
-      inode = found.inode
-      const named = last?.mark === found.mark ? last.named : yield* decode(yield* found.content)
-      last = { mark: found.mark, named, standing: before }
+    // A file server may go on saying how a file stood some time ago, and what is written through memory may show nowhere.
+    const isFresh = last !== undefined && now - last.readMillis < trustedMillis
+    const isSame = isTold && isFresh && before !== undefined && before === last?.standing
+    const found = isSame ? undefined : yield* readWhole
+    const { mark } = found ?? last!
+    seen = Option.some(mark)
+    inode = (found ?? last!).inode
+    // What was read by the watch meanwhile was compared with what was seen before.
+    if (heard !== undefined) yield* tell(heard !== mark)
+    if (found !== undefined) {
+      const named = last?.mark === mark ? last.named : yield* decode(yield* found.content)
+      last = { mark, inode, named, standing: before, readMillis: now }
     }
     return yield* vet(last!.named, { backend, target: path, hostNames })
   }).pipe(Effect.withSpan("FileFetcher.fetch"))
 
-  const hasChanged = yield* Latch.make()
   const watch = Effect.scoped(
     Effect.gen(function* () {
       // Watched first and read second, so that nothing falls between the two.
-      const watching = yield* FileWatch.make(path)
+      const { isStillTold, sign, ...told } = yield* FileWatch.make(path)
       const before = yield* standing(path)
       const { mark } = yield* read(path)
-      if (!Option.contains(seen, mark)) yield* hasChanged.open
-      isTold = watching.isTold
+      heard = mark
+      if (!Option.contains(seen, mark)) yield* tell(true)
+      isTold = told.isTold
       // Where the path leads to the very same file, and nothing has touched it, all of that would find the same.
       const isStill = Effect.map(standing(path), (now) => now !== undefined && now === before)
-      while (!(yield* watching.sign)) if (!(yield* isStill) || !(yield* watching.isStillTold)) break
+      while (!(yield* sign)) if (!(yield* isStill) || (told.isTold && !(yield* isStillTold))) break
       isTold = false
+      // Whoever writes for some time is not read all the while.
+      yield* Effect.sleep(isUntaken ? settled : burst)
     })
   )
   /** Goes on beside whoever waits, so that what was set up for one is there for the next. */
-  const watching = yield* Effect.cached(
-    watch.pipe(Effect.andThen(Effect.sleep(burst)), Effect.forever, Effect.forkIn(scope))
-  )
+  const watching = yield* Effect.cached(Effect.forkIn(Effect.forever(watch), scope))
 
   const awaitChange = Effect.gen(function* () {
     // A watch never ends, unless by a defect, which is not to be waited out.
     yield* Effect.raceFirst(hasChanged.await, Fiber.join(yield* watching))
-    yield* hasChanged.close
+    yield* tell(false)
   }).pipe(Effect.withSpan("FileFetcher.awaitChange"))
 
   return { fetch, awaitChange }
 })
+
+/** How long a file that stands as it did is not read again. */
+const trustedMillis = 60_000
 
 /** What is there now. Two finds with the same `mark` give the same answer. */
 interface Found {
@@ -149,6 +168,15 @@ interface Found {
   /** `undefined` when there is no file. */
   readonly inode: bigint | undefined
   readonly content: Effect.Effect<string, FetchError>
+}
+
+/** What a text named, and how its file stood when it was read. */
+interface Known {
+  readonly mark: string
+  readonly inode: bigint | undefined
+  readonly named: Named
+  readonly standing: string | undefined
+  readonly readMillis: number
 }
 
 /** Two changes of a file may leave one and the same time, if they are close together. */

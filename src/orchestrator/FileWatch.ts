@@ -20,7 +20,7 @@ export interface FileWatch {
    * after ten seconds, or one where nobody tells.
    */
   readonly sign: Effect.Effect<boolean>
-  /** Whether all that happens is heard: then nothing of these files has changed for as long as there is no sign. */
+  /** Whether all that happens in their folders is heard. What is written through another hard link is not. */
   readonly isTold: boolean
   /** Whether it is still told of what happens at these paths. Where not, it has to be made anew. */
   readonly isStillTold: Effect.Effect<boolean>

@@ -130,9 +130,11 @@ describe("a connection that is kept", () => {
   /** A server whose clients, one after the other, get these answers to what they ask; after the last one it closes. */
   const script = Effect.fnUntraced(function* (...clients: ReadonlyArray<ReadonlyArray<string>>) {
     let count = 0
+    const said: Array<string> = []
     const server = yield* listen((client: Socket) => {
       const answers = [...(clients[count++] ?? [])]
-      client.on("data", () => {
+      client.on("data", (text) => {
+        said.push(String(text))
         const answer = answers.shift()
         if (answer === undefined) client.destroy()
         else client.write(answer)
@@ -140,7 +142,12 @@ describe("a connection that is kept", () => {
     })
     const sockets = HaproxySocket.layer({ sockets: [server.path], replyTimeout: Duration.millis(300) })
     const context = yield* Layer.build(Haproxy.layer({ placeholder }).pipe(Layer.provideMerge(sockets)))
-    return { ...server, haproxy: Context.get(context, Haproxy), ...Context.get(context, HaproxySocket) }
+    return {
+      ...server,
+      said: () => said,
+      haproxy: Context.get(context, Haproxy),
+      ...Context.get(context, HaproxySocket)
+    }
   })
 
   it.live("is made anew where it ends as it is asked", () =>
@@ -165,6 +172,27 @@ describe("a connection that is kept", () => {
 
       assert.deepStrictEqual([pids, clients.size], [[7, 7, 8], 3])
     })
+  )
+
+  it.live(
+    "that was renewed since HAProxy was observed is asked who is there, and another process is told nothing",
+    () =>
+      Effect.gen(function* () {
+        const header =
+          "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord"
+        const { clients, haproxy, path, said } = yield* script(
+          [`\n> ${info(7)}1\n${header}\n\n> `, info(7, 1)],
+          [`\n> ${info(8)}`, info(8)]
+        )
+        const observed = yield* haproxy.observe("web")
+        const pid = yield* haproxy.pidOf(path)
+        const action = Plan.Action.Drain({ socket: path, server: "node1", endpoint: placeholder })
+
+        const failures = yield* haproxy.apply({ ...Plan.none("web"), actions: [action] }, observed)
+
+        assert.deepStrictEqual([observed.processes[0]?.pid, pid, failures, clients.size], [7, 8, [], 2])
+        assert.deepStrictEqual(said().slice(-2), ["prompt\nshow info\n", "show info\n"])
+      })
   )
 
   it.live("is not one that was silent, nor one that said more than it was asked", () =>

@@ -296,6 +296,21 @@ describe("FileFetcher.awaitChange", () => {
     })
   )
 
+  it.live("returns when the file goes a second time, after the very same one had come back", () =>
+    Effect.gen(function* () {
+      const { awaitChange, fetch, path } = yield* start(document("10.0.0.1:80"))
+      yield* Effect.sleep("2100 millis")
+      yield* fetch
+      const move = (from: string, to: string) => Effect.promise(() => rename(from, to))
+      for (const _ of ["once", "again"]) {
+        yield* noticed(awaitChange, move(path, `${path}.away`))
+        assert.equal((yield* Effect.flip(fetch)).reason, "TargetMissing")
+        yield* noticed(awaitChange, move(`${path}.away`, path))
+        assert.deepEqual(yield* fetch, ["10.0.0.1:80"])
+      }
+    })
+  )
+
   it.live("leaves to the next fetch what is written through another name of the file, which nobody tells of", () =>
     Effect.gen(function* () {
       const { awaitChange, fetch, path } = yield* start(document("10.0.0.1:80"))
