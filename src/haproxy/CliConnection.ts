@@ -47,15 +47,17 @@ interface Exchange {
   /** How many have no commands of ours: the first prompt is a greeting. */
   readonly greetings: number
   readonly done: Heard
+  readonly chunks: Array<string>
+  /** What a prompt may have begun with that is cut in two by the read: two characters are too few to hold a whole one. */
+  tail: string
+  /** How many replies have come. */
+  prompts: number
 }
 
 /** Not connected yet. `replyTimeout` is how long HAProxy may be silent while a reply is due. */
 export const make = (socket: string, replyTimeout: Duration.Duration): CliConnection => {
   let state: "new" | "connecting" | "open" | "closed" = "new"
   let current: Exchange | undefined
-  let chunks: Array<string> = []
-  let tail = ""
-  let prompts = 0
   let connection: ReturnType<typeof createConnection> | undefined
   /** How long the connection is waited for, and then each reply. It stays, and is heeded while one is due. */
   let timer: NodeJS.Timeout | undefined
@@ -71,7 +73,6 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
   const end = (heard: Result.Result<ReadonlyArray<string>, Broken>) => {
     const done = current?.done
     current = undefined
-    chunks = []
     done?.(heard)
   }
   const breakOff = (broken: Broken) => {
@@ -83,9 +84,10 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
     breakOff(refused)
   }
   const cutOff = (reason: "Timeout" | "Closed", what: string) => {
+    const { chunks = [], count = 0, prompts = 0 } = current ?? {}
     const words = chunks.join("").split(promptText).at(-1)?.trim().slice(0, 200) ?? ""
     const last = words === "" ? "" : `, its last words: ${quoted(words)}`
-    const detail = `HAProxy ${what} after ${prompts} of ${current?.count ?? 0} replies${last}`
+    const detail = `HAProxy ${what} after ${prompts} of ${count} replies${last}`
     breakOff({ reason, detail, cause: connection?.errored ?? undefined })
   }
   const isClosed = () => {
@@ -95,15 +97,14 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
   const hear = (chunk: string) => {
     if (current === undefined) return close()
     timer?.refresh()
+    const { chunks, count, greetings } = current
     chunks.push(chunk)
-    prompts += countPrompts(tail + chunk)
-    // A prompt may be cut in two by the read; two characters are too few to hold a whole one.
-    tail = (tail + chunk).slice(-2)
-    const { count, greetings } = current
-    if (prompts < count) return
+    current.prompts += countPrompts(current.tail + chunk)
+    current.tail = (current.tail + chunk).slice(-2)
+    if (current.prompts < count) return
     const parts = chunks.join("").split(promptText)
     // What it says beyond that would be taken for the next reply.
-    if (prompts > count || parts[count] !== "") close()
+    if (parts.length > count + 1 || parts[count] !== "") close()
     end(Result.succeed(parts.slice(greetings, count).map(trimmed)))
   }
 
@@ -135,9 +136,7 @@ export const make = (socket: string, replyTimeout: Duration.Duration): CliConnec
   /** Reads while it writes, since HAProxy stops reading while its replies are not read. */
   const exchange = (commands: ReadonlyArray<string>, done: Heard) => {
     const greetings = state === "new" ? 1 : 0
-    current = { count: commands.length + greetings, greetings, done }
-    prompts = 0
-    tail = ""
+    current = { count: commands.length + greetings, greetings, done, chunks: [], tail: "", prompts: 0 }
     const text = `${commands.join("\n")}\n`
     if (state === "new") {
       connect()

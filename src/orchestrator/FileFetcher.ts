@@ -80,13 +80,6 @@ const makeDocument = Effect.fnUntraced(function* (
   /** What the watch has read since the last fetch began. */
   let heard: string | undefined
   const hasChanged = yield* Latch.make()
-  /** Whether somebody was told of a change and has not been waiting. */
-  let isUntaken = false
-  const tell = (isChanged: boolean) =>
-    Effect.suspend(() => {
-      isUntaken = isChanged
-      return isChanged ? hasChanged.open : hasChanged.close
-    })
 
   const readWhole = Effect.gen(function* () {
     let found = yield* read(path)
@@ -122,7 +115,7 @@ const makeDocument = Effect.fnUntraced(function* (
     seen = Option.some(mark)
     inode = (found ?? last!).inode
     // What was read by the watch meanwhile was compared with what was seen before.
-    if (heard !== undefined) yield* tell(heard !== mark)
+    if (heard !== undefined) yield* heard === mark ? hasChanged.close : hasChanged.open
     if (found !== undefined) {
       const named = last?.mark === mark ? last.named : yield* decode(yield* found.content)
       last = { mark, inode, named, standing: before, readMillis: now }
@@ -137,14 +130,14 @@ const makeDocument = Effect.fnUntraced(function* (
       const before = yield* standing(path)
       const { mark } = yield* read(path)
       heard = mark
-      if (!Option.contains(seen, mark)) yield* tell(true)
+      if (!Option.contains(seen, mark)) yield* hasChanged.open
       isTold = told.isTold
       // Where the path leads to the very same file, and nothing has touched it, all of that would find the same.
       const isStill = Effect.map(standing(path), (now) => now !== undefined && now === before)
       while (!(yield* sign)) if (!(yield* isStill) || (told.isTold && !(yield* isStillTold))) break
       isTold = false
-      // Whoever writes for some time is not read all the while.
-      yield* Effect.sleep(isUntaken ? settled : burst)
+      // Whoever writes for some time is not read all the while, if nobody has taken what there was.
+      yield* Effect.sleep(Latch.isOpen(hasChanged) ? settled : burst)
     })
   )
   /** Goes on beside whoever waits, so that what was set up for one is there for the next. */
@@ -153,7 +146,7 @@ const makeDocument = Effect.fnUntraced(function* (
   const awaitChange = Effect.gen(function* () {
     // A watch never ends, unless by a defect, which is not to be waited out.
     yield* Effect.raceFirst(hasChanged.await, Fiber.join(yield* watching))
-    yield* tell(false)
+    yield* hasChanged.close
   }).pipe(Effect.withSpan("FileFetcher.awaitChange"))
 
   return { fetch, awaitChange }

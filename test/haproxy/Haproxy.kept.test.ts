@@ -5,6 +5,8 @@ import { Context, Duration, Effect, Exit, Layer } from "effect"
 import * as Plan from "../../src/domain/Plan.ts"
 import { Haproxy } from "../../src/haproxy/Haproxy.ts"
 import { HaproxySocket } from "../../src/haproxy/HaproxySocket.ts"
+import { recorded } from "../fixtures/runtimeApi.ts"
+import { eventually } from "../integration/World.ts"
 import * as Binaries from "../servers/Binaries.ts"
 import * as HaproxyServer from "../servers/HaproxyServer.ts"
 import * as UnixProxy from "../servers/UnixProxy.ts"
@@ -84,10 +86,16 @@ for (const version of Binaries.haproxyVersions()) {
           for (let looks = 0; looks < 50 && !(yield* isReloaded); looks++) yield* Effect.sleep("20 millis")
         }
 
-        yield* eventually(Effect.map(haproxy.pidOf(socket), (pid) => pid !== old))
+        yield* eventually(
+          "another process is asked",
+          Effect.map(haproxy.pidOf(socket), (pid) => pid !== old)
+        )
         const observed = yield* haproxy.observe("web")
 
-        yield* eventually(Effect.map(workerOf(server), (workers) => !workers.includes(old)))
+        yield* eventually(
+          "the old one is gone",
+          Effect.map(workerOf(server), (workers) => !workers.includes(old))
+        )
         assert.deepStrictEqual(
           observed.processes.map(({ pid }) => pid),
           yield* workerOf(server)
@@ -178,10 +186,9 @@ describe("a connection that is kept", () => {
     "that was renewed since HAProxy was observed is asked who is there, and another process is told nothing",
     () =>
       Effect.gen(function* () {
-        const header =
-          "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord"
+        const { reply } = recorded("2.6", "show-servers-empty")
         const { clients, haproxy, path, said } = yield* script(
-          [`\n> ${info(7)}1\n${header}\n\n> `, info(7, 1)],
+          [`\n> ${info(7)}${reply}\n\n> `, info(7, 1)],
           [`\n> ${info(8)}`, info(8)]
         )
         const observed = yield* haproxy.observe("web")
@@ -243,18 +250,11 @@ describe("a connection that is kept", () => {
         yield* haproxy.pidOf(path)
       }).pipe(Effect.provide(layer))
 
-      yield* eventually(Effect.map(areClosed, (all) => all.every(Boolean)))
+      yield* eventually(
+        "all are closed",
+        Effect.map(areClosed, (all) => all.every(Boolean))
+      )
       assert.strictEqual(clients.size, 2)
     })
   )
 })
-
-/** Fails after ten seconds. */
-const eventually = <E, R>(holds: Effect.Effect<boolean, E, R>) =>
-  Effect.gen(function* () {
-    for (let tries = 0; tries < 500; tries++) {
-      if (yield* holds) return
-      yield* Effect.sleep("20 millis")
-    }
-    assert.fail("it never came to that")
-  })
